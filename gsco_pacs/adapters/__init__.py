@@ -1,0 +1,1 @@
+"""The outside world: database, queue, models, destinations. Only processes choose among them."""

@@ -1,0 +1,403 @@
+"""config.yaml becomes frozen, validated settings here; a mistake is answered with the key and what to do about it."""
+
+import difflib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydicom.datadict import tag_for_keyword
+
+from gsco_pacs.domain.errors import ConfigError
+from gsco_pacs.domain.findings import Mode
+from gsco_pacs.domain.job import Stage
+
+AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[\x20-\x5b\x5d-\x7e]+$")]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseModel):
+    """A frozen group of settings that names the nearest right key when it meets a wrong one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _know_every_key(cls, data: Any) -> Any:
+        known = [field.alias or name for name, field in cls.model_fields.items()]
+        for key in data if isinstance(data, dict) else ():
+            if key not in known:
+                near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+                hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}."
+                raise ValueError(f"unknown key {key!r}: {hint}")
+        return data
+
+
+class Match(Settings):
+    """One attribute of an image; every test that is given must hold for one of its values."""
+
+    tag: str
+    """DICOM keyword, such as `Modality`."""
+    equals: str | None = None
+    """The value is this text."""
+    one_of: tuple[str, ...] | None = None
+    """The value is one of these."""
+    matches: str | None = None
+    """A regular expression that the whole value matches (Python syntax, upper and lower case differ)."""
+    range: tuple[float, float] | None = None
+    """The value is a number from the first to the second, both included."""
+    present: bool | None = None
+    """The attribute has a value (true), or has none (false)."""
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if tag_for_keyword(self.tag) is None:
+            raise ValueError(f"{self.tag!r} is not a DICOM keyword (PS3.6); write it as in 'BodyPartExamined'.")
+        if all(test is None for test in (self.equals, self.one_of, self.matches, self.range, self.present)):
+            raise ValueError("give one of equals, one_of, matches, range, present.")
+        try:
+            re.compile(self.matches or "")
+        except re.error as error:
+            raise ValueError(f"{self.matches!r} is not a regular expression: {error}.") from None
+        return self
+
+
+class All(Settings):
+    """Every condition in the list holds."""
+
+    all: tuple["Condition", ...] = Field(min_length=1)
+
+
+class AnyOf(Settings):
+    """At least one condition in the list holds."""
+
+    any: tuple["Condition", ...] = Field(min_length=1)
+
+
+class Not(Settings):
+    """The condition does not hold."""
+
+    not_: "Condition" = Field(alias="not")
+
+
+class OneImage(Settings):
+    """One and the same image of the study meets the condition."""
+
+    one_image: "Condition"
+
+
+def _kind_of_condition(value: Any) -> str:
+    keys = value if isinstance(value, dict) else vars(value)
+    return next((kind for kind in ("all", "any", "not", "not_", "one_image") if kind in keys), "tag").rstrip("_")
+
+
+Condition = Annotated[
+    Annotated[All, Tag("all")]
+    | Annotated[AnyOf, Tag("any")]
+    | Annotated[Not, Tag("not")]
+    | Annotated[OneImage, Tag("one_image")]
+    | Annotated[Match, Tag("tag")],
+    Discriminator(_kind_of_condition),
+]
+"""A condition on a study: a `tag` test holds if any image meets it; all, any, not and one_image combine."""
+
+
+class Sender(Settings):
+    """A peer that may open associations to the node."""
+
+    ae_title: AeTitle
+    """Calling AE title, as the peer sends it."""
+    addresses: tuple[str, ...] = ()
+    """IP addresses that it may come from; empty: any."""
+
+
+class Receiver(Settings):
+    """The Storage and Verification SCP."""
+
+    ae_title: AeTitle = "GSCO"
+    """Called AE title that peers must use."""
+    host: str = "0.0.0.0"  # noqa: S104 - a modality must reach it
+    """Address to listen on."""
+    port: Port = 11112
+    """TCP port to listen on."""
+    senders: tuple[Sender, ...] = ()
+    """Who may send; everybody else is rejected and named in the log."""
+    maximum_pdu: Annotated[int, Field(ge=16384, le=4194304)] = 131072
+    """Largest P-DATA PDU that the node takes, in bytes."""
+    maximum_associations: Annotated[int, Field(ge=1)] = 100
+    """Associations at a time; more are rejected as transient."""
+    idle_seconds: Seconds = 60
+    """An association in which nothing happens for this long is ended."""
+    reserve_bytes: Annotated[int, Field(ge=0)] = 2_000_000_000
+    """Free space that is kept: below it, images are refused with A700, which the sender retries."""
+
+
+class Settle(Settings):
+    """When a study counts as complete."""
+
+    quiet_seconds: Seconds = 60
+    """No new image of the study for this long."""
+    deadline_seconds: Seconds = 3600
+    """A study that never gets quiet is closed this long after its first image."""
+
+
+class StructuredGeneralist(Settings):
+    """No language model: the wording is made from the specialists' opinions."""
+
+    kind: Literal["structured"]
+
+
+class TransformersGeneralist(Settings):
+    """An image-text-to-text or text checkpoint in the Hugging Face format, on a local path."""
+
+    kind: Literal["transformers"]
+    path: Path
+    """Directory of the checkpoint."""
+    device: str = "cpu"
+    """Torch device, such as `cpu`, `cuda` or `auto` (spread over all GPUs)."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number format of the weights in memory."""
+    max_new_tokens: Annotated[int, Field(ge=1)] = 512
+    """Length limit of an answer; an answer that is cut there is not used."""
+
+
+class OpenAIGeneralist(Settings):
+    """A server that speaks the OpenAI chat protocol (vLLM, llama.cpp)."""
+
+    kind: Literal["openai"]
+    base_url: str
+    """Such as `http://127.0.0.1:8000/v1`."""
+    model: str
+    """The model's name on that server."""
+    api_key_env: str | None = None
+    """Environment variable that holds the key, if the server wants one."""
+    timeout_seconds: Seconds = 120
+    """Longest wait for one answer."""
+    max_new_tokens: Annotated[int, Field(ge=1)] = 512
+    """Length limit of an answer; an answer that is cut there is not used."""
+    longest_edge: Annotated[int, Field(ge=64)] = 1024
+    """The picture that is sent is scaled down to this, in pixels."""
+
+
+GeneralistSettings = Annotated[
+    StructuredGeneralist | TransformersGeneralist | OpenAIGeneralist, Field(discriminator="kind")
+]
+
+
+class DimseDestination(Settings):
+    """A PACS that takes reports by C-STORE."""
+
+    kind: Literal["dimse"]
+    ae_title: AeTitle
+    """Its AE title."""
+    host: str
+    """Its address."""
+    port: Port
+    """Its TCP port."""
+    timeout_seconds: Seconds = 30
+    """Longest wait for a connection and for each answer."""
+
+
+class FolderDestination(Settings):
+    """A folder that takes reports as files."""
+
+    kind: Literal["folder"]
+    path: Path
+    """The folder; made if missing."""
+
+
+DestinationSettings = Annotated[DimseDestination | FolderDestination, Field(discriminator="kind")]
+
+
+class RouteSettings(Settings):
+    """Which studies are read, by whom, and where the reports go; the first route that matches is taken."""
+
+    name: Name
+    when: Condition
+    """The condition on the study."""
+    specialists: tuple[Name, ...] = Field(min_length=1)
+    """Bundles that are consulted, by directory name."""
+    generalist: Name = "structured"
+    """One of `generalists`."""
+    mode: Mode = Mode.MOED_RAD
+    """What the generalist is told: `specialists` (it is not asked), `generalist` (nothing), `moed`, `rad`, `moed+rad`."""
+    template: Literal["gsco", "briefed"] = "briefed"
+    """The prompt: `gsco` is the published one (bare labels), `briefed` adds probabilities."""
+    similar_cases: Annotated[int, Field(ge=0, le=100)] = 10
+    """How many similar cases are recalled from each specialist's index."""
+    priority: Literal["stat", "routine"] = "routine"
+    """Stat studies overtake routine ones in every stage."""
+    quiet_seconds: Seconds | None = None
+    """Overrides settle.quiet_seconds (10 is usual for stat)."""
+    destinations: tuple[Name, ...] = Field(min_length=1)
+    """Where the reports go, by name."""
+
+
+class Retry(Settings):
+    """How a failure that may pass is tried again: exponential with jitter."""
+
+    first_seconds: Seconds = 30
+    """Wait before the second attempt; doubled for each further one."""
+    longest_seconds: Seconds = 3600
+    """The wait never gets longer than this."""
+    give_up_seconds: Seconds = 7 * 24 * 3600
+    """A job that has not got through this long after its stage began is failed."""
+
+
+class Workers(Settings):
+    """Limits of the worker processes."""
+
+    consult_seconds: Seconds = 300
+    """Hard time limit of the consult stage."""
+    draft_seconds: Seconds = 600
+    """Hard time limit of the draft stage."""
+    deliver_seconds: Seconds = 300
+    """Hard time limit of the deliver stage."""
+    lease_seconds: Seconds = 30
+    """A worker that shows no sign of life for this long has lost its job."""
+    threads: Annotated[int, Field(ge=1)] = 1
+    """CPU threads of a model."""
+    deliver_processes: Annotated[int, Field(ge=1)] = 2
+    """Deliveries at a time on one machine."""
+
+    def limit(self, stage: Stage) -> float:
+        """The hard time limit of ``stage`` in seconds."""
+        limits = {Stage.CONSULT: self.consult_seconds, Stage.DRAFT: self.draft_seconds}
+        return limits.get(stage, self.deliver_seconds)
+
+
+class Web(Settings):
+    """The administrator's read-only pages."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; the pages show patient data and have no login, so keep it on loopback."""
+    port: Port = 8080
+    """TCP port to listen on."""
+
+
+class Equipment(Settings):
+    """How the node names itself in the reports (General Equipment module)."""
+
+    manufacturer: Annotated[str, Field(max_length=64)] = "gsco_pacs"
+    """Manufacturer (0008,0070)."""
+    model_name: Annotated[str, Field(max_length=64)] = "GSCo node"
+    """Manufacturer's Model Name (0008,1090)."""
+    serial_number: Annotated[str, Field(min_length=1, max_length=64)] = "1"
+    """Device Serial Number (0018,1000)."""
+    station_name: Annotated[str, Field(max_length=16)] = "GSCO"
+    """Station Name (0008,1010)."""
+
+
+class Config(Settings):
+    """Everything that can be set."""
+
+    state: Path = Path("gsco-state")
+    """Directory of images, database and queue; relative to this file."""
+    models: tuple[Path, ...] = ()
+    """Directories that hold bundles, looked through before the bundles that come with the package."""
+    database: str = "sqlite"
+    """`sqlite` (in the state directory) or a URL such as `postgresql+psycopg://gsco@localhost/gsco`."""
+    broker: str = "folder"
+    """`folder` (in the state directory, needs no server) or a URL such as `redis://localhost/0` or `amqp://localhost//`."""
+    receiver: Receiver = Receiver()
+    settle: Settle = Settle()
+    generalists: dict[Name, GeneralistSettings] = {"structured": StructuredGeneralist(kind="structured")}
+    """The generalists that routes may name."""
+    destinations: dict[Name, DestinationSettings] = {}
+    """The destinations that routes may name."""
+    routes: tuple[RouteSettings, ...] = ()
+    """Tried in this order."""
+    retry: Retry = Retry()
+    workers: Workers = Workers()
+    web: Web = Web()
+    equipment: Equipment = Equipment()
+    base: Path = Field(default=Path(), exclude=True)
+    """Directory that relative paths start from; set by the loader."""
+
+    @model_validator(mode="after")
+    def _routes_name_what_exists(self) -> Self:
+        for route in self.routes:
+            _must_know(route.generalist, self.generalists, f"routes.{route.name}.generalist")
+            for destination in route.destinations:
+                _must_know(destination, self.destinations, f"routes.{route.name}.destinations")
+        return self
+
+    @property
+    def state_dir(self) -> Path:
+        """The state directory, absolute."""
+        return self.absolute(self.state)
+
+    @property
+    def database_url(self) -> str:
+        """The database as an SQLAlchemy URL."""
+        return f"sqlite:///{self.state_dir / 'ledger.sqlite'}" if self.database == "sqlite" else self.database
+
+    def absolute(self, path: Path) -> Path:
+        """``path`` as the configuration means it: relative to the file that it stands in."""
+        return (self.base / path.expanduser()).absolute()
+
+    def route(self, name: str) -> RouteSettings:
+        """The route called ``name``; ConfigError if it was taken out of the file."""
+        for route in self.routes:
+            if route.name == name:
+                return route
+        raise ConfigError(f"The route {name!r} is no longer in the configuration: put it back or cancel the job.")
+
+    def bundle_dir(self, name: str) -> Path:
+        """The directory of the bundle called ``name``."""
+        candidates = [self.absolute(folder) / name for folder in self.models] + [shipped("models") / name]
+        for candidate in candidates:
+            if (candidate / "configs" / "metadata.json").is_file():
+                return candidate
+        raise ConfigError(f"No bundle {name!r} in {', '.join(str(c.parent) for c in candidates)}.")
+
+
+def _must_know(name: str, known: dict[str, Any], where: str) -> None:
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        raise ValueError(f"{where}: {name!r} is not defined" + (f"; did you mean {near[0]!r}?" if near else "."))
+
+
+def shipped(name: str) -> Path:
+    """A file or directory that comes with the package (config.yaml, models, alembic), installed or in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "shipped"
+    return (installed if installed.is_dir() else package.parent) / name
+
+
+def find_config(given: Path | None = None) -> Path:
+    """The configuration file: ``given``, else $GSCO_PACS_CONFIG, else ./config.yaml, else the one that comes with the package."""
+    if given is not None:
+        return given
+    named = os.environ.get("GSCO_PACS_CONFIG")
+    if named:
+        return Path(named)
+    return Path("config.yaml") if Path("config.yaml").is_file() else shipped("config.yaml")
+
+
+def load_config(path: Path) -> Config:
+    """The settings in ``path``; ConfigError that names each wrong key and the nearest right one."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}.") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    if not isinstance(content, dict) or "base" in content:
+        raise ConfigError(f"{path}: the top level must be keys and values, and 'base' is not one of them.")
+    base = Path.cwd() if path == shipped("config.yaml") and path.parent != Path.cwd() else path.absolute().parent
+    try:
+        return Config(**content, base=base)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explained(path, error))) from None
+
+
+def _explained(path: Path, error: ValidationError) -> Iterator[str]:
+    for item in error.errors():
+        place = ".".join(str(part) for part in item["loc"]) or "top level"
+        yield f"{path}: {place}: {item['msg'].removeprefix('Value error, ')}"

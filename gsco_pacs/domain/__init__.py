@@ -1,0 +1,1 @@
+"""What the node speaks about: studies, findings, jobs and errors. Standard library only."""

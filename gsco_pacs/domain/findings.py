@@ -1,0 +1,235 @@
+"""What is said about a study: opinions of specialists, similar cases, the briefing, the draft and its reports."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Presence(StrEnum):
+    """What an opinion or a statement says about a finding."""
+
+    PRESENT = "present"
+    UNCERTAIN = "uncertain"
+    ABSENT = "absent"
+
+
+class Mode(StrEnum):
+    """Who works together on a study (GSCo: MoED = opinions in the prompt, RAD = similar cases in the prompt)."""
+
+    SPECIALISTS = "specialists"
+    GENERALIST = "generalist"
+    MOED = "moed"
+    RAD = "rad"
+    MOED_RAD = "moed+rad"
+
+    @property
+    def opinions_shown(self) -> bool:
+        """Whether the generalist is told the specialists' opinions."""
+        return self in (Mode.MOED, Mode.MOED_RAD)
+
+    @property
+    def cases_shown(self) -> bool:
+        """Whether the generalist is told the similar cases."""
+        return self in (Mode.RAD, Mode.MOED_RAD)
+
+
+@dataclass(frozen=True)
+class Code:
+    """A coded concept: value, coding scheme designator and meaning (PS3.3 section 8)."""
+
+    value: str
+    scheme: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a specialist may find: the label of its data set, the words of a report, its code and its site."""
+
+    label: str
+    text: str
+    code: Code
+    site: Code | None = None
+    normal: bool = False
+    """True for the label that says that nothing was found ("No Finding")."""
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Which model said it: name, version, hash of the weights and the parameters that mattered."""
+
+    name: str
+    version: str
+    sha256: str
+    parameters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """One specialist's calibrated probability for one finding in a study, with the thresholds chosen on validation data."""
+
+    specialist: str
+    finding: Finding
+    probability: float
+    absent_below: float
+    present_from: float
+    sop_instance_uid: str
+    """The image with the highest probability."""
+
+    @property
+    def presence(self) -> Presence:
+        """Present, absent, or uncertain between the two thresholds."""
+        if self.probability >= self.present_from:
+            return Presence.PRESENT
+        return Presence.ABSENT if self.probability < self.absent_below else Presence.UNCERTAIN
+
+
+@dataclass(frozen=True)
+class SimilarCase:
+    """A reference case that lies near an image in a specialist's feature space."""
+
+    specialist: str
+    key: str
+    """Opaque: never a UID, a file name or a patient's identifier."""
+    labels: tuple[str, ...]
+    similarity: float
+    """Cosine, 1 = identical."""
+    sop_instance_uid: str
+    """The study's image that the case resembles."""
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """An image that was not read, or a specialist that could not work, and why."""
+
+    subject: str
+    """SOP Instance UID, or the specialist's name."""
+    reason: str
+    failed: bool = False
+    """True if something broke (the report is then PARTIAL); False if the input simply did not fit."""
+
+
+@dataclass(frozen=True)
+class Consultation:
+    """Everything that the consult stage found out: who looked, at what, what they said, and what resembles it."""
+
+    specialists: tuple[ModelIdentity, ...]
+    read: tuple[str, ...]
+    """SOP Instance UIDs of the images that were read."""
+    opinions: tuple[Opinion, ...]
+    cases: tuple[SimilarCase, ...]
+    exclusions: tuple[Exclusion, ...]
+    region: str = ""
+    """Words of the bundle for what is examined, such as "chest X-ray"."""
+
+
+@dataclass(frozen=True)
+class Briefing:
+    """What the generalist is told: the finished prompt and where it comes from."""
+
+    mode: Mode
+    prompt: str
+    template: str
+    template_sha256: str
+    options: tuple[str, ...]
+    """The closed list of findings that the answer may name."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the generalist said, word for word."""
+
+    text: str
+    model: ModelIdentity
+    image_seen: bool
+    finished: bool = True
+    """False if the answer was cut at its length limit."""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One sentence of the draft, what it is about and what it rests on."""
+
+    text: str
+    labels: tuple[str, ...]
+    presence: Presence
+    basis: tuple[str, ...]
+    """Such as "cxr_findings 0.83" or "generalist's own view"."""
+
+
+@dataclass(frozen=True)
+class Objection:
+    """A sentence of the generalist that the grounding gate changed or dropped, and why."""
+
+    sentence: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The draft report in words: findings, impression, disagreements, and what the gate objected to."""
+
+    findings: tuple[Statement, ...]
+    impression: tuple[Statement, ...]
+    disagreements: tuple[str, ...]
+    objections: tuple[Objection, ...]
+    generalist: ModelIdentity
+    answer: Answer | None
+    wording: str
+    """"generalist" if its sentences stand, "structured" if the wording was made from the opinions alone."""
+
+
+class ReportKind(StrEnum):
+    """The two SRs of a result."""
+
+    NARRATIVE = "narrative"
+    CODED = "coded"
+
+
+@dataclass(frozen=True)
+class Report:
+    """One SR document, encoded once; the same UID always means the same bytes."""
+
+    kind: ReportKind
+    sop_class_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    content: bytes
+    """A whole DICOM Part 10 file."""
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Predecessor:
+    """The report of an earlier revision that a new one supersedes."""
+
+    kind: ReportKind
+    sop_class_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """A destination's word that it took a report."""
+
+    destination: str
+    sop_instance_uid: str
+    status: str
+    """DIMSE status such as "0x0000", or the path of a file."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a result comes from, beside its models."""
+
+    node_version: str
+    config_sha256: str
+    route: str
+    mode: Mode
+    template: str
+    template_sha256: str
+    inputs: tuple[tuple[str, str], ...]
+    """(SOP Instance UID, sha256 of the stored file) of every image instance of the study."""
+    run: int = 0
+    """Counts forced repetitions of the same job, so that each has UIDs of its own."""

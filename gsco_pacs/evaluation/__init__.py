@@ -1,0 +1,1 @@
+"""How good the parts are: metrics, tables and the data they are measured on."""

@@ -1,0 +1,104 @@
+"""What the walks expect of the outside: a Protocol only where the tree holds two implementations."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from gsco_pacs.domain.findings import Answer, Briefing, Finding, ModelIdentity, Receipt, Report, SimilarCase
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One image (or one frame) as a person would see it on a calibrated screen."""
+
+    sop_instance_uid: str
+    pixels: "NDArray[np.float32]"
+    """(rows, columns) grey or (rows, columns, 3) RGB, 0..1, 1 = white, upright as stored."""
+    frame: int = 1
+
+
+@dataclass(frozen=True)
+class InputContract:
+    """Which images a specialist may be asked about; an empty tuple puts no condition."""
+
+    modalities: tuple[str, ...]
+    sop_classes: tuple[str, ...]
+    body_parts: tuple[str, ...]
+    views: tuple[str, ...]
+    min_rows: int
+    min_columns: int
+    max_images: int
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What a specialist saw in one picture."""
+
+    probabilities: tuple[float, ...]
+    """Calibrated, in the order of ``Specialist.findings``."""
+    features: "NDArray[np.float32]"
+    """(d,), pooled and L2-normalised."""
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Below the first a finding is absent, from the second on it is present, between them uncertain."""
+
+    absent_below: float
+    present_from: float
+
+
+class Specialist(Protocol):
+    """A model that is good at one thing. Implemented by adapters.bundles and testing.fakes."""
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Name, version and hash for the record."""
+
+    @property
+    def contract(self) -> InputContract:
+        """Which images it may be asked about."""
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What it can find, in the order of its outputs."""
+
+    @property
+    def thresholds(self) -> tuple[Thresholds, ...]:
+        """One pair for each finding."""
+
+    @property
+    def examines(self) -> str:
+        """What it looks at in the words of a prompt, such as "chest X-ray"."""
+
+    def look(self, pictures: Sequence[Picture]) -> tuple[Look, ...]:
+        """One Look for each picture; called once a study, in a worker, TransientError if memory runs out."""
+
+    def similar(self, look: Look, k: int, patient_id: str) -> tuple[SimilarCase, ...]:
+        """The k nearest reference cases, nearest first, none of the same patient; () without a case index."""
+
+
+class Generalist(Protocol):
+    """A vision-language model, or what stands in for it. Implemented by three adapters."""
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Name, version and hash for the record."""
+
+    def answer(self, briefing: Briefing, pictures: Sequence[Picture]) -> Answer:
+        """One greedy answer; called once a study (twice when the gate objects), in a worker, TransientError if it may pass."""
+
+
+class Destination(Protocol):
+    """Where reports go. Implemented by adapters.store_scu and adapters.folder."""
+
+    @property
+    def name(self) -> str:
+        """The name in config.yaml."""
+
+    def send(self, reports: Sequence[Report]) -> tuple[Receipt, ...]:
+        """Send all; a second call with the same reports must be harmless. TransientError or RejectedByPeerError."""

@@ -1,0 +1,1 @@
+"""DICOM Structured Reports: codes, the two documents and their validation. The home of highdicom."""

@@ -1,0 +1,1 @@
+"""Trains specialists and builds case indexes from a manifest."""
