@@ -1,0 +1,223 @@
+"""The record of walk 2: who works on which job, what each stage found out, and what was taken where.
+
+Each method is one transaction. The database decides who owns a job; a message is only a wake-up.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from gsco_pacs.adapters.ledger import Database, study_of
+from gsco_pacs.adapters.moves import move, now
+from gsco_pacs.adapters.tables import AttemptRow, DeliveryRow, JobRow, ProductRow, ReportRow
+from gsco_pacs.domain.errors import LostLeaseError
+from gsco_pacs.domain.findings import Predecessor, Receipt, Report, ReportKind
+from gsco_pacs.domain.job import Event, Stage, State
+from gsco_pacs.domain.study import Study
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A worker's exclusive right to one stage of one job, until the lease runs out."""
+
+    job_id: int
+    stage: Stage
+    lease: str
+    attempt: int
+    run: int
+    route: dict[str, Any]
+    stage_began_at: datetime
+    study: Study
+
+
+class JobLedger:
+    """The working half of the record; used by workers, the housekeeper and the operator's commands."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def claim(self, stage: Stage, worker: str, lease_seconds: float) -> Claim | None:
+        """Take the most urgent queued job of ``stage``: stat first, then the longest waiting; None if there is none."""
+        lease = uuid4().hex
+        with self._database.writing() as connection:
+            best = (
+                select(JobRow)
+                .where(JobRow.state == State.QUEUED, JobRow.stage == stage)
+                .order_by(JobRow.priority.desc(), JobRow.queued_at, JobRow.id)
+                .limit(1)
+            )
+            job = connection.execute(best.with_for_update(skip_locked=True)).first()
+            if job is None:
+                return None
+            attempt = job.attempts + 1
+            move(connection, job.id, State.QUEUED, Event.CLAIMED, stage=stage, actor=worker,
+                 detail={"attempt": attempt},
+                 columns={"attempts": attempt, "worker": worker, "lease": lease,
+                          "lease_until": now() + timedelta(seconds=lease_seconds)})  # fmt: skip
+            connection.execute(
+                insert(AttemptRow).values(
+                    job_id=job.id, stage=stage, number=attempt, lease=lease, worker=worker, started_at=now()
+                )
+            )
+            study = study_of(connection, job.id)
+        return Claim(job.id, stage, lease, attempt, job.run, job.route, job.stage_began_at, study)
+
+    def pulse(self, claim: Claim, lease_seconds: float) -> Event | None:
+        """Extend the lease; the event that an operator or a newer revision wishes for, or None. LostLeaseError if it is gone."""
+        until = now() + timedelta(seconds=lease_seconds)
+        extended = (
+            update(JobRow)
+            .where(JobRow.id == claim.job_id, JobRow.lease == claim.lease, JobRow.state == State.RUNNING)
+            .values(lease_until=until)
+            .returning(JobRow.wish)
+        )
+        with self._database.writing() as connection:
+            wish = connection.execute(extended).scalar_one_or_none()
+        if wish is None:
+            raise LostLeaseError
+        return Event(wish) if wish else None
+
+    def finish(self, claim: Claim, product: dict[str, Any], reports: Sequence[Report] = ()) -> State:
+        """Save what the stage found out and queue the next stage, or end the job after the last one.
+
+        A wish for cancellation that came meanwhile wins, and the product is still saved for the record.
+        """
+        with self._database.writing() as connection:
+            job = _owned(connection, claim)
+            _save_product(connection, claim, product)
+            _save_reports(connection, claim.job_id, reports)
+            following = claim.stage.following
+            if job.wish:
+                return self._end(connection, claim, Event(job.wish), job.wish_reason)
+            if following is None:
+                return self._end(connection, claim, Event.REPORTS_ACCEPTED, "Every destination took the reports.")
+            _close_attempt(connection, claim, Event.STAGE_FINISHED, "")
+            return move(connection, claim.job_id, State.RUNNING, Event.STAGE_FINISHED, stage=claim.stage,
+                        actor=job.worker, lease=claim.lease,
+                        columns={"stage": following, "attempts": 0, "stage_began_at": now()})  # fmt: skip
+
+    def end(self, claim: Claim, event: Event, reason: str) -> State:
+        """End the job as skipped, failed, cancelled or superseded."""
+        with self._database.writing() as connection:
+            _owned(connection, claim)
+            return self._end(connection, claim, event, reason)
+
+    def postpone(self, claim: Claim, reason: str, delay_seconds: float) -> State:
+        """Let the job wait and be tried again after ``delay_seconds``."""
+        with self._database.writing() as connection:
+            job = _owned(connection, claim)
+            if job.wish:
+                return self._end(connection, claim, Event(job.wish), job.wish_reason)
+            _close_attempt(connection, claim, Event.FAILED_FOR_NOW, reason)
+            return move(connection, claim.job_id, State.RUNNING, Event.FAILED_FOR_NOW, stage=claim.stage,
+                        actor=job.worker, reason=reason, lease=claim.lease,
+                        columns={"not_before": now() + timedelta(seconds=delay_seconds)})  # fmt: skip
+
+    def _end(self, connection: Connection, claim: Claim, event: Event, reason: str) -> State:
+        _close_attempt(connection, claim, event, reason)
+        return move(connection, claim.job_id, State.RUNNING, event, stage=claim.stage, actor="worker",
+                    reason=reason, lease=claim.lease)  # fmt: skip
+
+    def product(self, job_id: int, stage: Stage) -> dict[str, Any]:
+        """What a finished stage found out."""
+        query = select(ProductRow.content).where(ProductRow.job_id == job_id, ProductRow.stage == stage)
+        with self._database.reading() as connection:
+            content: dict[str, Any] = connection.execute(query).scalar_one()
+            return content
+
+    def reports(self, job_id: int) -> tuple[Report, ...]:
+        """The job's reports, as they were encoded once."""
+        query = select(ReportRow).where(ReportRow.job_id == job_id).order_by(ReportRow.id)
+        with self._database.reading() as connection:
+            return tuple(
+                Report(
+                    ReportKind(row.kind), row.sop_class_uid, row.study_instance_uid, row.series_instance_uid,
+                    row.sop_instance_uid, row.content, row.sha256,
+                )
+                for row in connection.execute(query)
+            )  # fmt: skip
+
+    def receive_receipts(self, job_id: int, receipts: Sequence[Receipt]) -> None:
+        """Keep the destinations' receipts; a receipt that is already there stays."""
+        with self._database.writing() as connection:
+            known = _delivered(connection, job_id)
+            ids = dict(
+                connection.execute(
+                    select(ReportRow.sop_instance_uid, ReportRow.id).where(ReportRow.job_id == job_id)
+                ).tuples()
+            )
+            for receipt in receipts:
+                if (receipt.destination, receipt.sop_instance_uid) not in known:
+                    connection.execute(
+                        insert(DeliveryRow).values(
+                            report_id=ids[receipt.sop_instance_uid], destination=receipt.destination,
+                            status=receipt.status, taken_at=now(),
+                        )
+                    )  # fmt: skip
+
+    def delivered(self, job_id: int) -> frozenset[tuple[str, str]]:
+        """(destination, SOP Instance UID) of every receipt of the job."""
+        with self._database.reading() as connection:
+            return _delivered(connection, job_id)
+
+    def predecessors(self, job_id: int) -> tuple[Predecessor, ...]:
+        """The reports of the newest earlier revision that has reports."""
+        with self._database.reading() as connection:
+            job = connection.execute(select(JobRow).where(JobRow.id == job_id)).one()
+            earlier = (
+                select(ReportRow, JobRow.revision)
+                .join(JobRow, JobRow.id == ReportRow.job_id)
+                .where(JobRow.study_id == job.study_id, JobRow.revision < job.revision)
+                .order_by(JobRow.revision.desc(), ReportRow.id)
+            )
+            rows = connection.execute(earlier).all()
+        return tuple(
+            Predecessor(ReportKind(row.kind), row.sop_class_uid, row.series_instance_uid, row.sop_instance_uid)
+            for row in rows
+            if row.revision == rows[0].revision
+        )
+
+
+def _owned(connection: Connection, claim: Claim) -> Any:
+    query = select(JobRow).where(JobRow.id == claim.job_id).with_for_update()
+    job = connection.execute(query).one()
+    if job.lease != claim.lease or job.state != State.RUNNING:
+        raise LostLeaseError
+    return job
+
+
+def _close_attempt(connection: Connection, claim: Claim, outcome: Event, error: str) -> None:
+    connection.execute(
+        update(AttemptRow).where(AttemptRow.lease == claim.lease).values(ended_at=now(), outcome=outcome, error=error)
+    )
+
+
+def _save_product(connection: Connection, claim: Claim, product: dict[str, Any]) -> None:
+    connection.execute(delete(ProductRow).where(ProductRow.job_id == claim.job_id, ProductRow.stage == claim.stage))
+    connection.execute(
+        insert(ProductRow).values(job_id=claim.job_id, stage=claim.stage, content=product, saved_at=now())
+    )
+
+
+def _save_reports(connection: Connection, job_id: int, reports: Sequence[Report]) -> None:
+    for report in reports:
+        connection.execute(
+            insert(ReportRow).values(
+                job_id=job_id, kind=report.kind, sop_class_uid=report.sop_class_uid,
+                study_instance_uid=report.study_instance_uid, series_instance_uid=report.series_instance_uid,
+                sop_instance_uid=report.sop_instance_uid, sha256=report.sha256, content=report.content, saved_at=now(),
+            )
+        )  # fmt: skip
+
+
+def _delivered(connection: Connection, job_id: int) -> frozenset[tuple[str, str]]:
+    query = (
+        select(DeliveryRow.destination, ReportRow.sop_instance_uid)
+        .join(ReportRow, ReportRow.id == DeliveryRow.report_id)
+        .where(ReportRow.job_id == job_id)
+    )
+    return frozenset(connection.execute(query).tuples())

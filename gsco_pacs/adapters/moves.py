@@ -1,0 +1,73 @@
+"""Moves a job: the new state, the guard on the old one and the event row in one transaction."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, CursorResult, insert, update
+
+from gsco_pacs.adapters.tables import EventRow, JobRow
+from gsco_pacs.domain.errors import IllegalMoveError, LostLeaseError
+from gsco_pacs.domain.job import SETTLED, Event, Stage, State, after
+
+
+def now() -> datetime:
+    """The current time, in UTC."""
+    return datetime.now(UTC)
+
+
+def move(
+    connection: Connection,
+    job_id: int,
+    before: State,
+    event: Event,
+    *,
+    stage: Stage,
+    actor: str,
+    reason: str = "",
+    detail: dict[str, Any] | None = None,
+    lease: str | None = None,
+    columns: dict[str, Any] | None = None,
+) -> State:
+    """Apply ``event`` to a job that is in state ``before`` and write the event row; ``columns`` are set as well.
+
+    IllegalMoveError if the table of domain.job forbids it or the job is in another state by now;
+    LostLeaseError if ``lease`` is given and is not the job's.
+    """
+    target = after(before, event)
+    values = dict(columns or {})
+    if target in SETTLED:
+        values |= {"settled_at": now(), "wish": "", "wish_reason": ""}
+    if target is State.QUEUED:
+        values |= {"queued_at": now(), "woken_at": None, "not_before": None}
+    if before is State.RUNNING:
+        values |= {"lease": "", "lease_until": None}
+    guarded = update(JobRow).where(JobRow.id == job_id, JobRow.state == before)
+    if lease is not None:
+        guarded = guarded.where(JobRow.lease == lease)
+    told = {"reason": reason} if reason else {}
+    changed: CursorResult[Any] = connection.execute(guarded.values(state=target, **told | values))
+    if changed.rowcount != 1:
+        raise LostLeaseError if lease is not None else IllegalMoveError(f"Job {job_id} is no longer {before}.")
+    record(connection, job_id, before, target, event, stage=stage, actor=actor, reason=reason, detail=detail)
+    return target
+
+
+def record(
+    connection: Connection,
+    job_id: int,
+    before: State,
+    target: State,
+    event: Event,
+    *,
+    stage: Stage,
+    actor: str,
+    reason: str = "",
+    detail: dict[str, Any] | None = None,
+) -> None:
+    """Write the row of an event that was just applied."""
+    connection.execute(
+        insert(EventRow).values(
+            job_id=job_id, event=event, before=before, after=target, stage=stage,
+            at=now(), actor=actor, reason=reason, detail=detail or {},
+        )
+    )  # fmt: skip

@@ -1,0 +1,64 @@
+"""Celery as a messenger: a message is a job id that wakes a worker; the database decides everything else."""
+
+from pathlib import Path
+
+from celery import Celery
+from kombu import Exchange, Queue
+from kombu.exceptions import OperationalError
+
+from gsco_pacs.config import Config
+from gsco_pacs.domain.errors import PeerUnavailableError
+from gsco_pacs.domain.job import Stage
+
+WAKE = "gsco_pacs.wake"
+"""The name of the only task; senders use the name, so that they never import the worker."""
+
+
+def open_app(config: Config) -> Celery:
+    """The Celery application of this node: one queue a stage, acknowledged late, one message at a time, no results."""
+    app = Celery("gsco_pacs", set_as_current=False)
+    app.conf.update(
+        broker_url=config.broker if config.broker != "folder" else "filesystem://",
+        broker_transport_options=_transport(config),
+        broker_connection_retry_on_startup=True,
+        broker_connection_timeout=4,
+        task_queues=[Queue(stage.value, Exchange(stage.value), routing_key=stage.value) for stage in Stage],
+        task_default_queue=Stage.CONSULT.value,
+        task_serializer="json",
+        accept_content=["json"],
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_ignore_result=True,
+        task_publish_retry=False,
+        worker_prefetch_multiplier=1,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        worker_enable_remote_control=False,
+        # Loading a model takes longer than Celery's 4 s for a new child.
+        worker_proc_alive_timeout=300,
+    )
+    return app
+
+
+def wake(app: Celery, job_id: int, stage: Stage) -> None:
+    """Send the wake-up for ``job_id``; PeerUnavailableError if the broker is down (the housekeeper sends it again)."""
+    try:
+        app.send_task(WAKE, args=[job_id], queue=stage.value)
+    except (OperationalError, OSError) as error:
+        raise PeerUnavailableError(f"The broker did not take the message: {type(error).__name__}.") from error
+
+
+def _transport(config: Config) -> dict[str, object]:
+    if config.broker != "folder":
+        return {"socket_timeout": 4, "socket_connect_timeout": 4} if config.broker.startswith("redis") else {}
+    folder = config.state_dir / "queue"
+    for part in ("messages", "done", "control"):
+        Path(folder / part).mkdir(parents=True, exist_ok=True)
+    return {
+        "data_folder_in": str(folder / "messages"),
+        "data_folder_out": str(folder / "messages"),
+        "processed_folder": str(folder / "done"),
+        "control_folder": str(folder / "control"),
+        "store_processed": False,
+        "polling_interval": 0.1,
+    }

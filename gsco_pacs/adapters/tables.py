@@ -1,0 +1,218 @@
+"""The ledger's tables; ``alembic/versions`` builds the same, and a test compares the two."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from gsco_pacs.domain.job import Stage, State
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A point in time; SQLite keeps no zone, so everything is written and read as UTC."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Write UTC."""
+        return value.astimezone(UTC) if value else None
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Read UTC."""
+        return value.replace(tzinfo=value.tzinfo or UTC).astimezone(UTC) if value else None
+
+
+class Base(DeclarativeBase):
+    """The node's tables."""
+
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own convention
+        datetime: UtcDateTime,
+        dict[str, Any]: JSON,
+        list[Any]: JSON,
+        str: String(255),
+    }
+
+
+class StudyRow(Base):
+    """A study that at least one image was received of."""
+
+    __tablename__ = "study"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(String(64), unique=True)
+    patient_id: Mapped[str]
+    accession_number: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class InstanceRow(Base):
+    """A stored SOP Instance: kept (part of the study), variant (same UID, other bytes) or own (our result came back)."""
+
+    __tablename__ = "instance"
+    __table_args__ = (
+        UniqueConstraint("sop_instance_uid", "sha256"),
+        Index("instance_of_study", "study_id", "revision"),
+        CheckConstraint("kind IN ('kept', 'variant', 'own')", name="instance_kind"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"))
+    revision: Mapped[int]
+    kind: Mapped[str] = mapped_column(String(16))
+    series_instance_uid: Mapped[str] = mapped_column(String(64))
+    sop_instance_uid: Mapped[str] = mapped_column(String(64))
+    sop_class_uid: Mapped[str] = mapped_column(String(64))
+    transfer_syntax_uid: Mapped[str] = mapped_column(String(64))
+    sha256: Mapped[str] = mapped_column(String(64))
+    size: Mapped[int]
+    path: Mapped[str]
+    header: Mapped[dict[str, Any]]
+    calling_ae: Mapped[str] = mapped_column(String(16))
+    called_ae: Mapped[str] = mapped_column(String(16))
+    address: Mapped[str] = mapped_column(String(64))
+    received_at: Mapped[datetime]
+    resent: Mapped[int] = mapped_column(default=0)
+
+
+class JobRow(Base):
+    """One revision of a study on its way; the states and moves are those of domain.job."""
+
+    __tablename__ = "job"
+    __table_args__ = (
+        UniqueConstraint("study_id", "revision"),
+        CheckConstraint(f"state IN ({', '.join(repr(s.value) for s in State)})", name="job_state"),
+        CheckConstraint(f"stage IN ({', '.join(repr(s.value) for s in Stage)})", name="job_stage"),
+        Index(
+            "one_collecting_job",
+            "study_id",
+            unique=True,
+            sqlite_where=text("state = 'collecting'"),
+            postgresql_where=text("state = 'collecting'"),
+        ),
+        Index("job_to_claim", "state", "stage", "priority", "queued_at"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"))
+    revision: Mapped[int]
+    state: Mapped[str] = mapped_column(String(16))
+    stage: Mapped[str] = mapped_column(String(16), default=Stage.CONSULT.value)
+    priority: Mapped[int] = mapped_column(default=0)
+    route: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    reason: Mapped[str] = mapped_column(Text, default="")
+    attempts: Mapped[int] = mapped_column(default=0)
+    run: Mapped[int] = mapped_column(default=0)
+    first_received_at: Mapped[datetime]
+    last_received_at: Mapped[datetime]
+    queued_at: Mapped[datetime | None]
+    woken_at: Mapped[datetime | None]
+    stage_began_at: Mapped[datetime | None]
+    not_before: Mapped[datetime | None]
+    lease_until: Mapped[datetime | None]
+    lease: Mapped[str] = mapped_column(String(32), default="")
+    worker: Mapped[str] = mapped_column(default="")
+    wish: Mapped[str] = mapped_column(String(16), default="")
+    """A request that a running job must look at: cancelled or superseded."""
+    wish_reason: Mapped[str] = mapped_column(Text, default="")
+    settled_at: Mapped[datetime | None]
+
+
+class EventRow(Base):
+    """One move of a job: written in the transaction that made it."""
+
+    __tablename__ = "job_event"
+    __table_args__ = (Index("event_of_job", "job_id", "id"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id"))
+    event: Mapped[str] = mapped_column(String(32))
+    before: Mapped[str] = mapped_column(String(16))
+    after: Mapped[str] = mapped_column(String(16))
+    stage: Mapped[str] = mapped_column(String(16))
+    at: Mapped[datetime]
+    actor: Mapped[str]
+    reason: Mapped[str] = mapped_column(Text)
+    detail: Mapped[dict[str, Any]]
+
+
+class AttemptRow(Base):
+    """One worker's try at one stage of a job."""
+
+    __tablename__ = "attempt"
+    __table_args__ = (Index("attempt_of_job", "job_id", "id"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id"))
+    stage: Mapped[str] = mapped_column(String(16))
+    number: Mapped[int]
+    lease: Mapped[str] = mapped_column(String(32), unique=True)
+    worker: Mapped[str]
+    started_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    outcome: Mapped[str] = mapped_column(String(32), default="")
+    error: Mapped[str] = mapped_column(Text, default="")
+
+
+class ProductRow(Base):
+    """What a finished stage found out, as JSON; a retry goes on from here."""
+
+    __tablename__ = "product"
+    __table_args__ = (UniqueConstraint("job_id", "stage"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id"))
+    stage: Mapped[str] = mapped_column(String(16))
+    content: Mapped[dict[str, Any]]
+    saved_at: Mapped[datetime]
+
+
+class ReportRow(Base):
+    """An SR document, encoded once and re-sent from here."""
+
+    __tablename__ = "report"
+    __table_args__ = (UniqueConstraint("job_id", "kind"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id"))
+    kind: Mapped[str] = mapped_column(String(16))
+    sop_class_uid: Mapped[str] = mapped_column(String(64))
+    study_instance_uid: Mapped[str] = mapped_column(String(64))
+    series_instance_uid: Mapped[str] = mapped_column(String(64))
+    sop_instance_uid: Mapped[str] = mapped_column(String(64), unique=True)
+    sha256: Mapped[str] = mapped_column(String(64))
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+    saved_at: Mapped[datetime]
+
+
+class DeliveryRow(Base):
+    """A destination's receipt for a report."""
+
+    __tablename__ = "delivery"
+    __table_args__ = (UniqueConstraint("report_id", "destination"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    report_id: Mapped[int] = mapped_column(ForeignKey("report.id"))
+    destination: Mapped[str]
+    status: Mapped[str] = mapped_column(Text)
+    taken_at: Mapped[datetime]
+
+
+class RefusalRow(Base):
+    """An association or an image that was not taken, and why: what to look at when nothing arrives."""
+
+    __tablename__ = "refusal"
+    __table_args__ = (Index("refusal_at", "at"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    calling_ae: Mapped[str]
+    called_ae: Mapped[str]
+    address: Mapped[str] = mapped_column(String(64))
+    what: Mapped[str]
+    reason: Mapped[str] = mapped_column(Text)

@@ -1,0 +1,142 @@
+"""Walk 2, in the workers: a claimed job becomes reports at their destinations.
+
+    consult stage   prepare → consult (MoED) → recall (RAD)
+    draft stage     brief → draft → compose
+    deliver stage   deliver
+
+Each stage is saved before the next begins, so a retry goes on from the last finished one.
+Walk 1 is ``intake.py``; the two share nothing but the job's row.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from gsco_pacs import __version__
+from gsco_pacs.config import Equipment, RouteSettings
+from gsco_pacs.domain.errors import NotApplicableError, PermanentError
+from gsco_pacs.domain.findings import (
+    Briefing,
+    Consultation,
+    Draft,
+    Exclusion,
+    ModelIdentity,
+    Opinion,
+    Predecessor,
+    Provenance,
+    Report,
+    SimilarCase,
+)
+from gsco_pacs.domain.study import StoredFile, Study
+from gsco_pacs.ports import Destination, Generalist, InputContract, Specialist
+from gsco_pacs.sr.headers import read_header
+from gsco_pacs.steps.brief import brief
+from gsco_pacs.steps.compose import compose
+from gsco_pacs.steps.consult import consult
+from gsco_pacs.steps.deliver import Deliveries, deliver
+from gsco_pacs.steps.draft import draft
+from gsco_pacs.steps.prepare import prepare
+from gsco_pacs.steps.recall import recall
+
+_ANY_IMAGE = InputContract((), (), (), (), min_rows=1, min_columns=1, max_images=1000)
+
+
+def consult_stage(files: Sequence[StoredFile], specialists: Sequence[Specialist], route: RouteSettings, patient_id: str) -> Consultation:
+    """What the specialists of the route say about the study, and the cases that resemble it.
+
+    NotApplicableError with the reasons if no image meets any specialist's contract.
+    """
+    sessions = [_session(files, specialist, route, patient_id) for specialist in specialists]
+    worked = [session for session in sessions if session.read]
+    exclusions = tuple(exclusion for session in sessions for exclusion in session.exclusions)
+    if not worked:
+        raise _nothing_read(exclusions)
+    return Consultation(
+        specialists=tuple(session.identity for session in worked),
+        read=tuple(dict.fromkeys(uid for session in worked for uid in session.read)),
+        opinions=tuple(opinion for session in worked for opinion in session.opinions),
+        cases=tuple(case for session in worked for case in session.cases),
+        exclusions=exclusions,
+        region=worked[0].examines,
+    )
+
+
+@dataclass(frozen=True)
+class _Session:
+    """One specialist's part of the consultation; ``read`` is empty if it had nothing to look at, or failed."""
+
+    identity: ModelIdentity
+    examines: str
+    read: tuple[str, ...]
+    opinions: tuple[Opinion, ...]
+    cases: tuple[SimilarCase, ...]
+    exclusions: tuple[Exclusion, ...]
+
+
+def _session(files: Sequence[StoredFile], specialist: Specialist, route: RouteSettings, patient_id: str) -> _Session:
+    prepared = prepare(files, specialist.contract)
+    identity, examines = specialist.identity, specialist.examines
+    if not prepared.pictures:
+        return _Session(identity, examines, (), (), (), prepared.exclusions)
+    try:
+        consulted = consult(specialist, prepared.pictures)
+        cases = recall(specialist, consulted.looks, k=route.similar_cases, patient_id=patient_id)
+    except PermanentError as error:
+        broken = Exclusion(identity.name, str(error), failed=True)
+        return _Session(identity, examines, (), (), (), (*prepared.exclusions, broken))
+    read = tuple(picture.sop_instance_uid for picture in prepared.pictures)
+    return _Session(identity, examines, read, consulted.opinions, cases, prepared.exclusions)
+
+
+def _nothing_read(exclusions: Sequence[Exclusion]) -> Exception:
+    reasons = "; ".join(dict.fromkeys(exclusion.reason for exclusion in exclusions))
+    if any(exclusion.failed for exclusion in exclusions):
+        return PermanentError(f"No image could be read: {reasons}")
+    return NotApplicableError(f"No image fits the specialists of the route: {reasons}")
+
+
+@dataclass(frozen=True)
+class Drafted:
+    """The draft stage's product: what the generalist was told, and what is drafted."""
+
+    briefing: Briefing
+    draft: Draft
+
+
+def draft_stage(
+    study: Study,
+    files: Sequence[StoredFile],
+    consultation: Consultation,
+    generalist: Generalist,
+    route: RouteSettings,
+    equipment: Equipment,
+    predecessors: Sequence[Predecessor],
+    run: int,
+    at: datetime,
+) -> tuple[Drafted, tuple[Report, ...]]:
+    """Brief the generalist, draft the report under the grounding gate and compose the two SRs."""
+    read = [file for file in files if file.instance.sop_instance_uid in consultation.read]
+    briefing = brief(consultation, route.mode, route.template)
+    drafted = draft(briefing, consultation, generalist, prepare(read, _ANY_IMAGE).pictures)
+    provenance = Provenance(
+        node_version=__version__,
+        config_sha256=hashlib.sha256(json.dumps(route.model_dump(mode="json"), sort_keys=True).encode()).hexdigest(),
+        route=route.name,
+        mode=route.mode,
+        template=briefing.template,
+        template_sha256=briefing.template_sha256,
+        inputs=tuple((instance.sop_instance_uid, instance.sha256) for instance in study.instances),
+        run=run,
+    )
+    headers = [read_header(file.path) for file in files]
+    reports = compose(study, headers, consultation, drafted, provenance, equipment, predecessors, at)
+    return Drafted(briefing, drafted), reports
+
+
+def deliver_stage(
+    reports: Sequence[Report], destinations: Sequence[Destination], delivered: frozenset[tuple[str, str]]
+) -> Deliveries:
+    """Send each report to each destination that has not taken it yet; one destination's failure stops no other."""
+    return deliver(reports, destinations, delivered)

@@ -1,0 +1,229 @@
+"""A worker: claims jobs of one stage, walks them through it and says what came of it. Retry, lease and limit live here."""
+
+import logging
+import os
+import random
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from celery import Celery
+from celery.signals import worker_process_init
+from pydantic import TypeAdapter
+
+from gsco_pacs.adapters.file_store import FileStore
+from gsco_pacs.adapters.job_ledger import Claim, JobLedger
+from gsco_pacs.adapters.queue import WAKE, open_app, wake
+from gsco_pacs.adapters.upkeep import Upkeep
+from gsco_pacs.config import Config, RouteSettings
+from gsco_pacs.consultation import Drafted, consult_stage, deliver_stage, draft_stage
+from gsco_pacs.domain.errors import (
+    LostLeaseError,
+    NotApplicableError,
+    OutOfResourcesError,
+    PermanentError,
+    TransientError,
+)
+from gsco_pacs.domain.findings import Consultation
+from gsco_pacs.domain.job import Event, Stage, State
+from gsco_pacs.domain.retry import next_delay
+from gsco_pacs.domain.study import StoredFile
+from gsco_pacs.ports import Generalist, Specialist
+from gsco_pacs.processes.parts import (
+    open_database,
+    open_destination,
+    open_generalist,
+    open_specialist,
+    specialists_of,
+    start_logging,
+)
+
+log = logging.getLogger(__name__)
+
+CONSULTATION = TypeAdapter(Consultation)
+DRAFTED = TypeAdapter(Drafted)
+
+
+def run_worker(config: Config, stage: Stage) -> None:
+    """Work on ``stage`` until SIGTERM; models are loaded once in each child process and stay warm."""
+    start_logging(f"worker-{stage}")
+    app = open_app(config)
+    desk = Desk(config, stage, app)
+
+    def wake_up(_job_id: int) -> None:
+        desk.work()
+
+    app.task(wake_up, name=WAKE, time_limit=config.workers.limit(stage))
+    worker_process_init.connect(lambda **_: desk.open(), weak=False)
+    processes = config.workers.deliver_processes if stage is Stage.DELIVER else 1
+    quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"]
+    name = f"{stage}-{os.getpid()}@{socket.gethostname()}"
+    app.worker_main(["worker", "--queues", stage.value, "--concurrency", str(processes), "--hostname", name, *quiet])
+
+
+class Desk:
+    """Where one child process works: its parts, and what it does with one wake-up."""
+
+    def __init__(self, config: Config, stage: Stage, app: Celery) -> None:
+        self._config = config
+        self._stage = stage
+        self._app = app
+        self._specialists: dict[str, Specialist] = {}
+        self._generalists: dict[str, Generalist] = {}
+
+    def open(self) -> None:
+        """Load what the stage needs; called in the child, since neither torch nor a database survives a fork."""
+        start_logging(f"worker-{self._stage}")
+        if self._stage is Stage.CONSULT:
+            for name in specialists_of(self._config.routes):
+                self._specialist(name)
+        if self._stage is Stage.DRAFT:
+            for route in self._config.routes:
+                self._generalist(route.generalist)
+        log.info("Ready.")
+
+    @cached_property
+    def _jobs(self) -> JobLedger:
+        return JobLedger(self._database)
+
+    @cached_property
+    def _database(self) -> Any:
+        return open_database(self._config)
+
+    @cached_property
+    def _store(self) -> FileStore:
+        return FileStore(self._config.state_dir, self._config.receiver.reserve_bytes)
+
+    def work(self) -> None:
+        """Claim the most urgent job of the stage, if there is one, and do it."""
+        lease = self._config.workers.lease_seconds
+        worker = f"{socket.gethostname()}:{os.getpid()}"
+        claim = self._jobs.claim(self._stage, worker, lease)
+        if claim is None:
+            return
+        with self._heartbeat(claim, lease):
+            state = self._carry_out(claim)
+        log.info("Job %d: %s, attempt %d: %s.", claim.job_id, claim.stage, claim.attempt, state or "lost to another worker")
+        following = claim.stage.following
+        if state is State.QUEUED and following:
+            self._pass_on(claim.job_id, following)
+
+    def _carry_out(self, claim: Claim) -> State | None:
+        walk: Callable[[Claim], State] = {
+            Stage.CONSULT: self._consult,
+            Stage.DRAFT: self._draft,
+            Stage.DELIVER: self._deliver,
+        }[claim.stage]
+        try:
+            return self._settle(claim, walk)
+        except LostLeaseError:
+            return None
+
+    def _settle(self, claim: Claim, walk: Callable[[Claim], State]) -> State:
+        try:
+            return walk(claim)
+        except LostLeaseError:
+            raise
+        except NotApplicableError as error:
+            return self._jobs.end(claim, Event.NOT_APPLICABLE, str(error))
+        except TransientError as error:
+            return self._try_again(claim, str(error))
+        except MemoryError:
+            return self._try_again(claim, "The worker ran out of memory.")
+        except PermanentError as error:
+            return self._jobs.end(claim, Event.FAILED_FOR_GOOD, str(error))
+        except Exception as error:
+            log.exception("Job %d: %s failed in a way nobody foresaw.", claim.job_id, claim.stage)
+            reason = f"Unforeseen {type(error).__name__}; the worker's log of {datetime.now(UTC):%Y-%m-%d %H:%M} UTC has it."
+            return self._jobs.end(claim, Event.FAILED_FOR_GOOD, reason)
+
+    def _try_again(self, claim: Claim, reason: str) -> State:
+        waited = (datetime.now(UTC) - claim.stage_began_at).total_seconds()
+        retry = self._config.retry
+        delay = next_delay(
+            claim.attempt,
+            waited,
+            first_seconds=retry.first_seconds,
+            longest_seconds=retry.longest_seconds,
+            give_up_seconds=retry.give_up_seconds,
+            rng=random.Random(),
+        )
+        if delay is None:
+            return self._jobs.end(claim, Event.FAILED_FOR_GOOD, f"Given up after {claim.attempt} attempts: {reason}")
+        return self._jobs.postpone(claim, reason, delay)
+
+    def _consult(self, claim: Claim) -> State:
+        route = RouteSettings.model_validate(claim.route)
+        specialists = [self._specialist(name) for name in route.specialists]
+        consultation = consult_stage(self._files(claim), specialists, route, claim.study.patient_id)
+        return self._jobs.finish(claim, CONSULTATION.dump_python(consultation, mode="json"))
+
+    def _draft(self, claim: Claim) -> State:
+        route = RouteSettings.model_validate(claim.route)
+        consultation = CONSULTATION.validate_python(self._jobs.product(claim.job_id, Stage.CONSULT))
+        drafted, reports = draft_stage(
+            claim.study,
+            self._files(claim),
+            consultation,
+            self._generalist(route.generalist),
+            route,
+            self._config.equipment,
+            self._jobs.predecessors(claim.job_id),
+            claim.run,
+            datetime.now(UTC),
+        )
+        return self._jobs.finish(claim, DRAFTED.dump_python(drafted, mode="json"), reports)
+
+    def _deliver(self, claim: Claim) -> State:
+        route = RouteSettings.model_validate(claim.route)
+        destinations = [open_destination(name, self._config) for name in route.destinations]
+        reports = self._jobs.reports(claim.job_id)
+        deliveries = deliver_stage(reports, destinations, self._jobs.delivered(claim.job_id))
+        self._jobs.receive_receipts(claim.job_id, deliveries.receipts)
+        deliveries.raise_if_failed()
+        return self._jobs.finish(claim, {"receipts": len(deliveries.receipts)})
+
+    def _files(self, claim: Claim) -> list[StoredFile]:
+        return [StoredFile(instance, self._store.path_of(instance)) for instance in claim.study.instances]
+
+    def _specialist(self, name: str) -> Specialist:
+        if name not in self._specialists:
+            self._specialists[name] = open_specialist(name, self._config)
+        return self._specialists[name]
+
+    def _generalist(self, name: str) -> Generalist:
+        if name not in self._generalists:
+            self._generalists[name] = open_generalist(name, self._config)
+        return self._generalists[name]
+
+    def _pass_on(self, job_id: int, stage: Stage) -> None:
+        try:
+            wake(self._app, job_id, stage)
+            Upkeep(self._database).woken([job_id])
+        except TransientError as error:
+            log.warning("Job %d: %s The housekeeper wakes the next worker.", job_id, error)
+
+    @contextmanager
+    def _heartbeat(self, claim: Claim, lease_seconds: float) -> Iterator[None]:
+        done = threading.Event()
+
+        def beat() -> None:
+            while not done.wait(lease_seconds / 3):
+                try:
+                    self._jobs.pulse(claim, lease_seconds)
+                except LostLeaseError:
+                    return
+                except OutOfResourcesError as error:
+                    log.warning("Job %d: %s", claim.job_id, error)
+
+        beating = threading.Thread(target=beat, daemon=True)
+        beating.start()
+        try:
+            yield
+        finally:
+            done.set()
+            beating.join()

@@ -1,0 +1,116 @@
+"""Finds the route that a study takes, and says of every other one which condition failed."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from gsco_pacs.config import All, AnyOf, Condition, Match, Not, OneImage, RouteSettings
+from gsco_pacs.domain.study import Header, Routing, Trial
+
+
+def route(headers: Sequence[Header], routes: Sequence[RouteSettings]) -> Routing:
+    """The first route whose condition the study meets, with the trials up to it; ``headers``: one for each image.
+
+    A test on a tag holds if any image of the study meets it, ``not`` therefore says that no image does,
+    and ``one_image`` binds several tests to one and the same image.
+    """
+    trials: list[Trial] = []
+    for candidate in routes:
+        failed = why_not(candidate.when, headers)
+        trials.append(Trial(candidate.name, matched=not failed, reason=failed))
+        if not failed:
+            return Routing(candidate.name, tuple(trials))
+    return Routing(None, tuple(trials))
+
+
+def keywords(routes: Sequence[RouteSettings]) -> frozenset[str]:
+    """Every DICOM keyword that the routes ask for; the receiver keeps these of each image."""
+    return frozenset(keyword for candidate in routes for keyword in _keywords(candidate.when))
+
+
+def _keywords(condition: Condition) -> Iterator[str]:
+    match condition:
+        case Match():
+            yield condition.tag
+        case All():
+            for part in condition.all:
+                yield from _keywords(part)
+        case AnyOf():
+            for part in condition.any:
+                yield from _keywords(part)
+        case Not():
+            yield from _keywords(condition.not_)
+        case OneImage():
+            yield from _keywords(condition.one_image)
+
+
+def why_not(condition: Condition, headers: Sequence[Header]) -> str:
+    """"" if the study meets ``condition``, else the first part of it that failed, in words."""
+    match condition:
+        case All():
+            return next((failed for part in condition.all if (failed := why_not(part, headers))), "")
+        case AnyOf():
+            failures = [why_not(part, headers) for part in condition.any]
+            return "" if "" in failures else "none of: " + " | ".join(failures)
+        case Not():
+            return "" if why_not(condition.not_, headers) else f"not ({_words(condition.not_)}) failed"
+        case OneImage():
+            failures = [why_not(condition.one_image, [header]) for header in headers]
+            return "" if "" in failures else "no image meets all: " + " | ".join(sorted(set(failures)))
+        case Match():
+            return "" if any(_meets(condition, header) for header in headers) else _with_values(condition, headers)
+
+
+def _meets(condition: Match, header: Header) -> bool:
+    raw = header.get(condition.tag, [])
+    values = [raw] if isinstance(raw, str) else raw
+    if condition.present is not None and condition.present != bool(values):
+        return False
+    tests = [condition.equals, condition.one_of, condition.matches, condition.range]
+    return all(test is None for test in tests) or any(_passes(condition, value) for value in values)
+
+
+def _passes(condition: Match, value: str) -> bool:
+    if condition.equals is not None and value != condition.equals:
+        return False
+    if condition.one_of is not None and value not in condition.one_of:
+        return False
+    if condition.matches is not None and not re.fullmatch(condition.matches, value):
+        return False
+    return condition.range is None or _in_range(value, *condition.range)
+
+
+def _in_range(value: str, lowest: float, highest: float) -> bool:
+    # Ages carry a unit: 045Y is 45 (PS3.5 section 6.2, AS).
+    number = re.fullmatch(r"\s*([-+]?[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)Y?\s*", value)
+    return bool(number) and lowest <= float(number[1]) <= highest  # type: ignore[index]  # bool() above
+
+
+def _words(condition: Condition) -> str:
+    match condition:
+        case Match():
+            return _tests(condition)
+        case All():
+            return " and ".join(_words(part) for part in condition.all)
+        case AnyOf():
+            return " or ".join(_words(part) for part in condition.any)
+        case Not():
+            return f"not ({_words(condition.not_)})"
+        case OneImage():
+            return f"one image: {_words(condition.one_image)}"
+
+
+def _tests(condition: Match) -> str:
+    tests = condition.model_dump(exclude={"tag"}, exclude_none=True)
+    wanted = " and ".join(f"{test} {value!r}" for test, value in tests.items())
+    return f"{condition.tag} {wanted}"
+
+
+_SHOWN = frozenset({"Modality", "BodyPartExamined", "ViewPosition", "SOPClassUID", "PresentationIntentType"})
+"""Attributes whose values may stand in a reason; others could carry a patient's data."""
+
+
+def _with_values(condition: Match, headers: Sequence[Header]) -> str:
+    if condition.tag not in _SHOWN:
+        return _tests(condition)
+    seen = sorted({str(header.get(condition.tag, "absent")) for header in headers})
+    return f"{_tests(condition)} (the study has {', '.join(seen[:5])})"
