@@ -43,7 +43,9 @@ from gsco_pacs.steps.recall import recall
 _ANY_IMAGE = InputContract((), (), (), (), min_rows=1, min_columns=1, max_images=1000)
 
 
-def consult_stage(files: Sequence[StoredFile], specialists: Sequence[Specialist], route: RouteSettings, patient_id: str) -> Consultation:
+def consult_stage(
+    files: Sequence[StoredFile], specialists: Sequence[Specialist], route: RouteSettings, patient_id: str
+) -> Consultation:
     """What the specialists of the route say about the study, and the cases that resemble it.
 
     NotApplicableError with the reasons if no image meets any specialist's contract.
@@ -110,6 +112,7 @@ def draft_stage(
     files: Sequence[StoredFile],
     consultation: Consultation,
     generalist: Generalist,
+    *,
     route: RouteSettings,
     equipment: Equipment,
     predecessors: Sequence[Predecessor],

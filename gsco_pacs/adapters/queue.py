@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from celery import Celery
-from kombu import Exchange, Queue
+from kombu.entity import Exchange, Queue
 from kombu.exceptions import OperationalError
 
 from gsco_pacs.config import Config

@@ -1,4 +1,4 @@
-"""Chooses the parts that config.yaml names. The heavy ones are imported only by the process that asks for them."""
+"""What every process starts with: the log and the ledger's database."""
 
 import logging
 import os
@@ -6,15 +6,7 @@ import sys
 
 from gsco_pacs.adapters.database import check_schema, open_engine
 from gsco_pacs.adapters.ledger import Database
-from gsco_pacs.config import (
-    Config,
-    FolderDestination,
-    OpenAIGeneralist,
-    RouteSettings,
-    StructuredGeneralist,
-)
-from gsco_pacs.domain.errors import ConfigError
-from gsco_pacs.ports import Destination, Generalist, Specialist
+from gsco_pacs.config import Config
 
 
 def start_logging(process: str) -> None:
@@ -34,47 +26,3 @@ def open_database(config: Config) -> Database:
     engine = open_engine(config.database_url)
     check_schema(engine)
     return Database(engine)
-
-
-def open_destination(name: str, config: Config) -> Destination:
-    """The destination called ``name``."""
-    settings = config.destinations.get(name)
-    if settings is None:
-        raise ConfigError(f"The destination {name!r} is no longer in the configuration.")
-    if isinstance(settings, FolderDestination):
-        from gsco_pacs.adapters.folder import Folder
-
-        return Folder(name, config.absolute(settings.path))
-    from gsco_pacs.adapters.store_scu import StoreScu
-
-    return StoreScu(name, settings, config.receiver.ae_title)
-
-
-def open_specialist(name: str, config: Config) -> Specialist:
-    """The bundle called ``name``, loaded and verified."""
-    from gsco_pacs.adapters.bundles import load_bundle
-
-    return load_bundle(config.bundle_dir(name))
-
-
-def open_generalist(name: str, config: Config) -> Generalist:
-    """The generalist called ``name``, loaded."""
-    settings = config.generalists.get(name)
-    if settings is None:
-        raise ConfigError(f"The generalist {name!r} is no longer in the configuration.")
-    if isinstance(settings, StructuredGeneralist):
-        from gsco_pacs.adapters.structured_generalist import StructuredWording
-
-        return StructuredWording()
-    if isinstance(settings, OpenAIGeneralist):
-        from gsco_pacs.adapters.openai_generalist import OpenAIServer
-
-        return OpenAIServer(settings)
-    from gsco_pacs.adapters.transformers_generalist import Transformers
-
-    return Transformers(settings, config.absolute(settings.path))
-
-
-def specialists_of(routes: tuple[RouteSettings, ...]) -> tuple[str, ...]:
-    """Every bundle that some route consults."""
-    return tuple(dict.fromkeys(name for route in routes for name in route.specialists))

@@ -33,14 +33,8 @@ from gsco_pacs.domain.job import Event, Stage, State
 from gsco_pacs.domain.retry import next_delay
 from gsco_pacs.domain.study import StoredFile
 from gsco_pacs.ports import Generalist, Specialist
-from gsco_pacs.processes.parts import (
-    open_database,
-    open_destination,
-    open_generalist,
-    open_specialist,
-    specialists_of,
-    start_logging,
-)
+from gsco_pacs.processes.choices import open_destination, open_generalist, open_specialist, specialists_of
+from gsco_pacs.processes.parts import open_database, start_logging
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +144,7 @@ class Desk:
             first_seconds=retry.first_seconds,
             longest_seconds=retry.longest_seconds,
             give_up_seconds=retry.give_up_seconds,
-            rng=random.Random(),
+            rng=random.Random(),  # noqa: S311 - jitter
         )
         if delay is None:
             return self._jobs.end(claim, Event.FAILED_FOR_GOOD, f"Given up after {claim.attempt} attempts: {reason}")
@@ -170,11 +164,11 @@ class Desk:
             self._files(claim),
             consultation,
             self._generalist(route.generalist),
-            route,
-            self._config.equipment,
-            self._jobs.predecessors(claim.job_id),
-            claim.run,
-            datetime.now(UTC),
+            route=route,
+            equipment=self._config.equipment,
+            predecessors=self._jobs.predecessors(claim.job_id),
+            run=claim.run,
+            at=datetime.now(UTC),
         )
         return self._jobs.finish(claim, DRAFTED.dump_python(drafted, mode="json"), reports)
 
