@@ -26,6 +26,7 @@ class Claim:
 
     job_id: int
     stage: Stage
+    worker: str
     lease: str
     attempt: int
     run: int
@@ -64,7 +65,7 @@ class JobLedger:
                 )
             )
             study = study_of(connection, job.id)
-        return Claim(job.id, stage, lease, attempt, job.run, job.route, job.stage_began_at, study)
+        return Claim(job.id, stage, worker, lease, attempt, job.run, job.route, job.stage_began_at, study)
 
     def pulse(self, claim: Claim, lease_seconds: float) -> Event | None:
         """Extend the lease; the event that an operator or a newer revision wishes for, or None. LostLeaseError if it is gone."""
@@ -97,7 +98,7 @@ class JobLedger:
                 return self._end(connection, claim, Event.REPORTS_ACCEPTED, "Every destination took the reports.")
             _close_attempt(connection, claim, Event.STAGE_FINISHED, "")
             return move(connection, claim.job_id, State.RUNNING, Event.STAGE_FINISHED, stage=claim.stage,
-                        actor=job.worker, lease=claim.lease,
+                        actor=claim.worker, lease=claim.lease,
                         columns={"stage": following, "attempts": 0, "stage_began_at": now()})  # fmt: skip
 
     def end(self, claim: Claim, event: Event, reason: str) -> State:
@@ -114,12 +115,12 @@ class JobLedger:
                 return self._end(connection, claim, Event(job.wish), job.wish_reason)
             _close_attempt(connection, claim, Event.FAILED_FOR_NOW, reason)
             return move(connection, claim.job_id, State.RUNNING, Event.FAILED_FOR_NOW, stage=claim.stage,
-                        actor=job.worker, reason=reason, lease=claim.lease,
+                        actor=claim.worker, reason=reason, lease=claim.lease,
                         columns={"not_before": now() + timedelta(seconds=delay_seconds)})  # fmt: skip
 
     def _end(self, connection: Connection, claim: Claim, event: Event, reason: str) -> State:
         _close_attempt(connection, claim, event, reason)
-        return move(connection, claim.job_id, State.RUNNING, event, stage=claim.stage, actor="worker",
+        return move(connection, claim.job_id, State.RUNNING, event, stage=claim.stage, actor=claim.worker,
                     reason=reason, lease=claim.lease)  # fmt: skip
 
     def product(self, job_id: int, stage: Stage) -> dict[str, Any]:
@@ -141,15 +142,12 @@ class JobLedger:
                 for row in connection.execute(query)
             )  # fmt: skip
 
-    def receive_receipts(self, job_id: int, receipts: Sequence[Receipt]) -> None:
+    def keep_receipts(self, job_id: int, receipts: Sequence[Receipt]) -> None:
         """Keep the destinations' receipts; a receipt that is already there stays."""
         with self._database.writing() as connection:
             known = _delivered(connection, job_id)
-            ids = dict(
-                connection.execute(
-                    select(ReportRow.sop_instance_uid, ReportRow.id).where(ReportRow.job_id == job_id)
-                ).tuples()
-            )
+            reports = select(ReportRow.sop_instance_uid, ReportRow.id).where(ReportRow.job_id == job_id)
+            ids = {row.sop_instance_uid: row.id for row in connection.execute(reports)}
             for receipt in receipts:
                 if (receipt.destination, receipt.sop_instance_uid) not in known:
                     connection.execute(
@@ -220,4 +218,4 @@ def _delivered(connection: Connection, job_id: int) -> frozenset[tuple[str, str]
         .join(ReportRow, ReportRow.id == DeliveryRow.report_id)
         .where(ReportRow.job_id == job_id)
     )
-    return frozenset(connection.execute(query).tuples())
+    return frozenset((row.destination, row.sop_instance_uid) for row in connection.execute(query))

@@ -177,7 +177,7 @@ class Desk:
         destinations = [open_destination(name, self._config) for name in route.destinations]
         reports = self._jobs.reports(claim.job_id)
         deliveries = deliver_stage(reports, destinations, self._jobs.delivered(claim.job_id))
-        self._jobs.receive_receipts(claim.job_id, deliveries.receipts)
+        self._jobs.keep_receipts(claim.job_id, deliveries.receipts)
         deliveries.raise_if_failed()
         return self._jobs.finish(claim, {"receipts": len(deliveries.receipts)})
 

@@ -1,0 +1,357 @@
+"""The record: what is received, claimed, finished, lost and brought back, the same on SQLite and PostgreSQL."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from alembic import command
+from sqlalchemy import inspect, text, update
+
+from gsco_pacs.adapters.audit import Audit
+from gsco_pacs.adapters.database import _alembic, check_schema, migrate, open_engine
+from gsco_pacs.adapters.job_ledger import Claim, JobLedger
+from gsco_pacs.adapters.ledger import Collecting, Database, Ledger, Registration
+from gsco_pacs.adapters.tables import Base, JobRow
+from gsco_pacs.adapters.upkeep import CRASHES_ALLOWED, Upkeep
+from gsco_pacs.domain.errors import ConfigError, IllegalMoveError, LostLeaseError
+from gsco_pacs.domain.findings import Receipt, Report, ReportKind
+from gsco_pacs.domain.job import Event, Stage, State
+from gsco_pacs.domain.study import Decision, Instance, Peer, Routing, Trial
+
+PEER = Peer("MODALITY", "GSCO", "127.0.0.1")
+ROUTE = {"name": "chest", "priority": "routine"}
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+    server = request.getfixturevalue("postgresql")
+    return str(server.new_database())
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    migrate(url)
+    engine = open_engine(url)
+    yield Database(engine)
+    engine.dispose()
+
+
+@pytest.fixture
+def ledger(database: Database) -> Ledger:
+    return Ledger(database)
+
+
+@pytest.fixture
+def jobs(database: Database) -> JobLedger:
+    return JobLedger(database)
+
+
+@pytest.fixture
+def upkeep(database: Database) -> Upkeep:
+    return Upkeep(database)
+
+
+@pytest.fixture
+def audit(database: Database) -> Audit:
+    return Audit(database)
+
+
+def instance(number: int = 1, study: str = "1.2.3", content: str = "") -> Instance:
+    sha256 = f"{number}{content}".ljust(64, "0")
+    return Instance(
+        study, f"{study}.1", f"{study}.1.{number}", "1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.1.2.1",
+        sha256, 1000, f"ab/{sha256}.dcm", {"Modality": "CR", "PatientID": "P1"},
+    )  # fmt: skip
+
+
+def receive(ledger: Ledger, *instances: Instance) -> list[Registration]:
+    return ledger.register([(one, PEER) for one in instances])
+
+
+def close(ledger: Ledger, route: dict[str, str] | None = ROUTE) -> Collecting:
+    (collecting,) = ledger.collecting()
+    decision = Decision(closed=True, reason="No new image for 60 s.", decided_at=datetime.now(UTC))
+    routing = Routing(route["name"] if route else None, (Trial("chest", bool(route), "" if route else "Modality is CT"),))
+    assert ledger.close(collecting, decision, routing, route)
+    return collecting
+
+
+def claimed(jobs: JobLedger, stage: Stage = Stage.CONSULT) -> Claim:
+    claim = jobs.claim(stage, "worker-1", 30)
+    assert claim is not None
+    return claim
+
+
+def report(kind: ReportKind, uid: str) -> Report:
+    return Report(kind, "1.2.840.10008.5.1.4.1.1.88.22", "1.2.3", f"{uid}.1", uid, b"bytes", "0" * 64)
+
+
+def test_the_migrations_build_what_the_models_say(url: str) -> None:
+    migrate(url)
+    migrated, made = open_engine(url), open_engine("sqlite://")
+    Base.metadata.create_all(made)
+    for table in Base.metadata.tables:
+        names = [{column["name"] for column in inspect(engine).get_columns(table)} for engine in (migrated, made)]
+        indexes = [{index["name"] for index in inspect(engine).get_indexes(table)} for engine in (migrated, made)]
+        assert names[0] == names[1]
+        assert indexes[0] == indexes[1]
+
+
+def test_the_migrations_can_be_undone_and_done_again(url: str) -> None:
+    migrate(url)
+    command.downgrade(_alembic(url), "base")
+    assert inspect(open_engine(url)).get_table_names() == ["alembic_version"]
+    migrate(url)
+    check_schema(open_engine(url))
+
+
+def test_an_old_database_is_refused_with_the_command_that_helps(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="gsco-pacs migrate"):
+        check_schema(open_engine(f"sqlite:///{tmp_path / 'empty.sqlite'}"))
+
+
+def test_sqlite_commits_survive_a_power_cut(tmp_path: Path) -> None:
+    with open_engine(f"sqlite:///{tmp_path / 'x.sqlite'}").connect() as connection:
+        assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+        assert connection.execute(text("PRAGMA synchronous")).scalar() == 2  # FULL
+
+
+def test_the_first_image_opens_a_job_and_the_next_ones_join_it(ledger: Ledger) -> None:
+    assert receive(ledger, instance(1), instance(2)) == [Registration.NEW, Registration.NEW]
+    (collecting,) = ledger.collecting()
+    assert [i.sop_instance_uid for i in ledger.study(collecting.job_id).instances] == ["1.2.3.1.1", "1.2.3.1.2"]
+
+
+def test_the_same_bytes_again_are_counted_and_change_nothing(ledger: Ledger, audit: Audit) -> None:
+    receive(ledger, instance(1))
+    before = ledger.collecting()
+    assert receive(ledger, instance(1)) == [Registration.EQUAL]
+    assert ledger.collecting() == before
+    assert audit.study("1.2.3").received[0].resent == 1
+
+
+def test_a_known_uid_with_other_bytes_is_kept_aside(ledger: Ledger, audit: Audit) -> None:
+    receive(ledger, instance(1))
+    assert receive(ledger, instance(1, content="changed")) == [Registration.VARIANT]
+    (collecting,) = ledger.collecting()
+    assert len(ledger.study(collecting.job_id).instances) == 1
+    assert [received.kind for received in audit.study("1.2.3").received] == ["kept", "variant"]
+
+
+def test_a_late_image_opens_a_new_revision_and_the_unfinished_one_is_superseded(
+    ledger: Ledger, jobs: JobLedger, audit: Audit
+) -> None:
+    receive(ledger, instance(1))
+    close(ledger)
+    receive(ledger, instance(2))
+    close(ledger)
+    newest, older = audit.study("1.2.3").revisions
+    assert (newest.job.revision, newest.job.state, newest.job.images) == (2, State.QUEUED, 2)
+    assert (older.job.revision, older.job.state, older.job.images) == (1, State.CANCELLED, 1)
+    assert older.moments[-1].event == Event.SUPERSEDED
+    assert len(claimed(jobs).study.instances) == 2
+
+
+def test_a_running_job_learns_at_the_end_of_its_stage_that_it_is_superseded(
+    ledger: Ledger, jobs: JobLedger, audit: Audit
+) -> None:
+    receive(ledger, instance(1))
+    close(ledger)
+    claim = claimed(jobs)
+    receive(ledger, instance(2))
+    close(ledger)
+    assert jobs.pulse(claim, 30) is Event.SUPERSEDED
+    assert jobs.finish(claim, {"opinions": []}) is State.CANCELLED
+    assert audit.study("1.2.3").revisions[1].products == {"consult": {"opinions": []}}
+
+
+def test_a_study_is_not_closed_when_an_image_came_meanwhile(ledger: Ledger) -> None:
+    receive(ledger, instance(1))
+    (stale,) = ledger.collecting()
+    receive(ledger, instance(2))
+    decision = Decision(closed=True, reason="quiet", decided_at=datetime.now(UTC))
+    assert not ledger.close(stale, decision, Routing("chest", ()), ROUTE)
+    assert ledger.collecting()
+
+
+def test_a_study_that_no_route_wants_is_skipped_with_the_failed_condition(ledger: Ledger, audit: Audit) -> None:
+    receive(ledger, instance(1))
+    close(ledger, route=None)
+    job = audit.study("1.2.3").revisions[0].job
+    assert (job.state, job.reason) == (State.SKIPPED, "No route matches: chest: Modality is CT")
+
+
+def test_six_workers_that_claim_at_once_get_one_job_once(ledger: Ledger, jobs: JobLedger) -> None:
+    receive(ledger, instance(1))
+    close(ledger)
+    claims: list[Claim | None] = []
+    barrier = threading.Barrier(6)
+
+    def work() -> None:
+        barrier.wait()
+        claims.append(jobs.claim(Stage.CONSULT, "worker", 30))
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(claim is not None for claim in claims) == 1
+    assert len(claims) == 6
+
+
+def test_a_stat_study_is_claimed_before_a_routine_one_that_waited_longer(ledger: Ledger, jobs: JobLedger) -> None:
+    receive(ledger, instance(1, study="1.2.3"))
+    close(ledger)
+    receive(ledger, instance(1, study="1.2.4"))
+    close(ledger, ROUTE | {"priority": "stat"})
+    assert claimed(jobs).study.study_instance_uid == "1.2.4"
+
+
+def test_a_job_goes_through_its_stages_and_every_move_is_recorded(ledger: Ledger, jobs: JobLedger, audit: Audit) -> None:
+    receive(ledger, instance(1))
+    close(ledger)
+    assert jobs.finish(claimed(jobs), {"opinions": [1]}) is State.QUEUED
+    reports = [report(ReportKind.NARRATIVE, "2.25.1"), report(ReportKind.CODED, "2.25.2")]
+    assert jobs.finish(claimed(jobs, Stage.DRAFT), {"draft": 1}, reports) is State.QUEUED
+    claim = claimed(jobs, Stage.DELIVER)
+    assert list(jobs.reports(claim.job_id)) == reports
+    receipts = [Receipt("pacs", one.sop_instance_uid, "0x0000") for one in reports]
+    jobs.keep_receipts(claim.job_id, receipts)
+    jobs.keep_receipts(claim.job_id, receipts)
+    assert jobs.finish(claim, {}) is State.DELIVERED
+    revision = audit.study("1.2.3").revisions[0]
+    assert [moment.event for moment in revision.moments] == [
+        "instance_stored", "study_closed", "claimed", "stage_finished", "claimed", "stage_finished", "claimed",
+        "reports_accepted",
+    ]  # fmt: skip
+    assert [attempt.outcome for attempt in revision.attempts] == ["stage_finished", "stage_finished", "reports_accepted"]
+    assert len(revision.deliveries) == 2
+    assert jobs.product(claim.job_id, Stage.CONSULT) == {"opinions": [1]}
+
+
+def test_our_own_report_coming_back_is_recognised_and_opens_nothing(ledger: Ledger, jobs: JobLedger) -> None:
+    receive(ledger, instance(1))
+    close(ledger)
+    jobs.finish(claimed(jobs), {}, [])
+    jobs.finish(claimed(jobs, Stage.DRAFT), {}, [report(ReportKind.NARRATIVE, "2.25.1")])
+    assert receive(ledger, replace(instance(9), sop_instance_uid="2.25.1")) == [Registration.OWN]
+    assert ledger.collecting() == []
+
+
+def test_a_later_revision_knows_the_reports_that_it_replaces(ledger: Ledger, jobs: JobLedger) -> None:
+    receive(ledger, instance(1))
+    close(ledger)
+    jobs.finish(claimed(jobs), {})
+    jobs.finish(claimed(jobs, Stage.DRAFT), {}, [report(ReportKind.NARRATIVE, "2.25.1")])
+    receive(ledger, instance(2))
+    close(ledger)
+    claim = claimed(jobs)
+    assert [p.sop_instance_uid for p in jobs.predecessors(claim.job_id)] == ["2.25.1"]
+
+
+def test_a_worker_that_lost_its_lease_can_change_nothing(
+    ledger: Ledger, jobs: JobLedger, upkeep: Upkeep, database: Database
+) -> None:
+    receive(ledger, instance(1))
+    close(ledger)
+    stale = claimed(jobs)
+    _let_lease_run_out(database)
+    assert upkeep.take_back_lost() == 1
+    assert upkeep.queue_due() == 1
+    fresh = claimed(jobs)
+    for attempt in (lambda: jobs.finish(stale, {}), lambda: jobs.postpone(stale, "", 1), lambda: jobs.pulse(stale, 30)):
+        with pytest.raises(LostLeaseError):
+            attempt()
+    assert jobs.finish(fresh, {}) is State.QUEUED
+
+
+def test_a_job_that_kills_every_worker_fails_and_an_operator_can_try_again(
+    ledger: Ledger, jobs: JobLedger, upkeep: Upkeep, database: Database, audit: Audit
+) -> None:
+    receive(ledger, instance(1))
+    close(ledger)
+    for _ in range(CRASHES_ALLOWED):
+        claimed(jobs)
+        _let_lease_run_out(database)
+        upkeep.take_back_lost()
+        upkeep.queue_due()
+    assert audit.counts() == {State.FAILED: 1}
+    assert upkeep.requeue("1.2.3", "operator") == State.QUEUED
+    claimed(jobs)
+    _let_lease_run_out(database)
+    upkeep.take_back_lost()
+    assert audit.counts() == {State.WAITING: 1}
+
+
+def test_a_retry_waits_for_its_time(ledger: Ledger, jobs: JobLedger, upkeep: Upkeep) -> None:
+    receive(ledger, instance(1))
+    close(ledger)
+    assert jobs.postpone(claimed(jobs), "The PACS is down.", 3600) is State.WAITING
+    assert upkeep.queue_due() == 0
+    assert upkeep.requeue("1.2.3", "operator") == State.QUEUED
+
+
+def test_a_cancelled_job_stops_at_once_or_at_the_end_of_its_stage(ledger: Ledger, jobs: JobLedger, upkeep: Upkeep) -> None:
+    receive(ledger, instance(1, study="1.2.3"))
+    close(ledger)
+    assert upkeep.cancel("1.2.3", "operator") == State.CANCELLED
+    receive(ledger, instance(1, study="1.2.4"))
+    close(ledger)
+    claim = claimed(jobs)
+    assert "running" in upkeep.cancel("1.2.4", "operator")
+    assert jobs.finish(claim, {}) is State.CANCELLED
+    with pytest.raises(IllegalMoveError):
+        upkeep.cancel("1.2.4", "operator")
+
+
+def test_a_queued_job_whose_message_was_lost_is_found(ledger: Ledger, upkeep: Upkeep) -> None:
+    receive(ledger, instance(1))
+    job_id = close(ledger).job_id
+    assert upkeep.unwoken(60) == [(job_id, Stage.CONSULT)]
+    upkeep.woken([job_id])
+    assert upkeep.unwoken(60) == []
+    assert upkeep.unwoken(0) == [(job_id, Stage.CONSULT)]
+
+
+def test_two_receivers_that_store_into_the_same_study_open_one_job(ledger: Ledger) -> None:
+    barrier = threading.Barrier(4)
+    studies = [f"1.2.{uuid4().int % 10**8}" for _ in range(3)]
+
+    def store(worker: int) -> None:
+        barrier.wait()
+        for number in range(10):
+            order = studies if worker % 2 else studies[::-1]
+            ledger.register([(instance(worker * 100 + number, study=study), PEER) for study in order])
+
+    threads = [threading.Thread(target=store, args=(worker,)) for worker in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    collecting = ledger.collecting()
+    assert sorted(c.study_instance_uid for c in collecting) == sorted(studies)
+    assert all(len(ledger.study(c.job_id).instances) == 40 for c in collecting)
+
+
+def test_the_job_list_filters_searches_and_pages(ledger: Ledger, audit: Audit) -> None:
+    for number in range(5):
+        receive(ledger, instance(1, study=f"1.2.{number + 1}"))
+    page, count = audit.jobs(limit=2, offset=2)
+    assert count == 5
+    assert [line.study_instance_uid for line in page] == ["1.2.3", "1.2.2"]
+    assert audit.jobs(search="1.2.4")[1] == 1
+    assert audit.jobs(search="%")[1] == 0
+    assert audit.jobs(state=State.FAILED)[1] == 0
+
+
+def _let_lease_run_out(database: Database) -> None:
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    with database.writing() as connection:
+        connection.execute(update(JobRow).where(JobRow.state == State.RUNNING).values(lease_until=past))
