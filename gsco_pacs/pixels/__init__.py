@@ -1,0 +1,1 @@
+"""From a stored DICOM image to the picture that a person would see. No torch."""

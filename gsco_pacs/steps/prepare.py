@@ -1,0 +1,207 @@
+"""prepare: the pictures of a study that fit a specialist, as a person would see them, and why the others were left out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pydicom import Dataset
+
+from gsco_pacs.domain.errors import BadObjectError
+from gsco_pacs.domain.findings import Exclusion
+from gsco_pacs.domain.study import StoredFile
+from gsco_pacs.pixels.display import display
+from gsco_pacs.pixels.opening import ImageFile, check_size, open_image
+from gsco_pacs.ports import InputContract, Picture
+
+_VOLUMES = ("CT", "MR", "PT", "NM")
+_JUDGED_BY = (
+    *("SOPClassUID", "Modality", "ImageType", "BodyPartExamined", "ViewPosition", "ViewCodeSequence"),
+    *(
+        "SeriesInstanceUID",
+        "SeriesNumber",
+        "InstanceNumber",
+        "ImagePositionPatient",
+        "ImageOrientationPatient",
+    ),
+    *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "NumberOfFrames", "PhotometricInterpretation"),
+)
+_VIEW_OF_CODE = {
+    "399348003": "AP",
+    "272479007": "PA",
+    "399067008": "LL",
+    "399173006": "LL",
+    "399198007": "RL",
+    "399356000": "RAO",
+    "399038007": "RPO",
+    "399135007": "LAO",
+    "399006002": "LPO",
+}
+"""SNOMED CT code of View Code Sequence (PS3.16 CID 4010) -> defined term of View Position (PS3.3 C.8.11.5)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What a specialist is shown, and what it is not."""
+
+    pictures: tuple[Picture, ...]
+    """In the order of series, position and Instance Number; may be empty."""
+    exclusions: tuple[Exclusion, ...]
+    """One for each instance that has no picture."""
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    order: tuple[float, str, float, float]
+    file: StoredFile
+
+    @property
+    def uid(self) -> str:
+        return self.file.instance.sop_instance_uid
+
+
+def prepare(files: Sequence[StoredFile], contract: InputContract) -> Prepared:
+    """Decode and window the images of a study that fit ``contract``, at most ``contract.max_images``, one frame of each.
+
+    Of more images those are taken that divide the ordered study evenly. A file that cannot be read becomes an
+    exclusion with ``failed``; TransientError only if the store or the memory is at fault.
+    """
+    fitting: list[_Candidate] = []
+    exclusions: list[Exclusion] = []
+    for file in files:
+        answer = _judged(file, contract)
+        if isinstance(answer, Exclusion):
+            exclusions.append(answer)
+        else:
+            fitting.append(answer)
+    fitting.sort(key=lambda candidate: (candidate.order, candidate.uid))
+    chosen = spread(len(fitting), contract.max_images)
+    surplus = f"Not looked at: {len(chosen)} of {len(fitting)} fitting images, evenly spread, are read."
+    exclusions += [Exclusion(c.uid, surplus) for number, c in enumerate(fitting) if number not in chosen]
+    pictures: list[Picture] = []
+    for number in chosen:
+        shown = _shown(fitting[number].file)
+        if isinstance(shown, Exclusion):
+            exclusions.append(shown)
+        else:
+            pictures.append(shown)
+    return Prepared(tuple(pictures), tuple(exclusions))
+
+
+def spread(count: int, most: int) -> tuple[int, ...]:
+    """At most ``most`` numbers out of range(count) in ascending order, each the middle of an equal share."""
+    if count <= most:
+        return tuple(range(count))
+    return tuple((2 * share + 1) * count // (2 * most) for share in range(most))
+
+
+def shown_frame(header: Dataset, frames: int) -> int:
+    """The frame that stands for an instance (1 = first): the middle one of a volume, the first one of anything else."""
+    volume = header.get("Modality") in _VOLUMES or "PerFrameFunctionalGroupsSequence" in header
+    return (frames + 1) // 2 if volume else 1
+
+
+def _judged(file: StoredFile, contract: InputContract) -> _Candidate | Exclusion:
+    uid = file.instance.sop_instance_uid
+    try:
+        image = open_image(file.path, _JUDGED_BY)
+        reason = misfit(image, contract)
+        if reason:
+            return Exclusion(uid, reason)
+        check_size(image)
+        return _Candidate(_order(image.header), file)
+    except BadObjectError as error:
+        return Exclusion(uid, str(error), failed=True)
+
+
+def _shown(file: StoredFile) -> Picture | Exclusion:
+    uid = file.instance.sop_instance_uid
+    try:
+        image = open_image(file.path)
+        frame = shown_frame(image.header, image.frames)
+        return Picture(uid, display(image, frame), frame)
+    except BadObjectError as error:
+        return Exclusion(uid, str(error), failed=True)
+
+
+def misfit(image: ImageFile, contract: InputContract) -> str:
+    """Why ``image`` is none that the contract asks for, naming attributes but never their values; "" if it is one.
+
+    A missing body part or view is let pass, because most modalities leave them out; a contradicting one is not.
+    """
+    header = image.header
+    wanted = "the model reads {}.".format
+    checks = (
+        (not image.length, "It has no pixel data in integers."),
+        (
+            _outside(_text(header, "SOPClassUID"), contract.sop_classes),
+            "SOP Class UID: not what the model reads.",
+        ),
+        (
+            _outside(_text(header, "Modality"), contract.modalities),
+            f"Modality: {wanted(_words(contract.modalities))}",
+        ),
+        ("LOCALIZER" in _texts(header, "ImageType"), "Image Type: it is a localizer."),
+        (
+            _outside(_text(header, "BodyPartExamined"), contract.body_parts, missing_passes=True),
+            f"Body Part Examined: {wanted(_words(contract.body_parts))}",
+        ),
+        (
+            _outside(_view(header), contract.views, missing_passes=True),
+            f"View Position or View Code: {wanted(_words(contract.views))}",
+        ),
+        (
+            _number(header, "Rows") < contract.min_rows or _number(header, "Columns") < contract.min_columns,
+            f"Rows and Columns: fewer than {contract.min_rows} x {contract.min_columns}.",
+        ),
+    )
+    return next((reason for wrong, reason in checks if wrong), "")
+
+
+def _outside(value: str, wanted: tuple[str, ...], *, missing_passes: bool = False) -> bool:
+    return bool(wanted) and value not in wanted and not (missing_passes and not value)
+
+
+def _words(terms: tuple[str, ...]) -> str:
+    return ", ".join(terms)
+
+
+def _view(header: Dataset) -> str:
+    codes = header.get("ViewCodeSequence") or ()
+    coded = (_VIEW_OF_CODE.get(str(item.get("CodeValue", "")), "") for item in codes)
+    return _text(header, "ViewPosition") or next(coded, "")
+
+
+def _order(header: Dataset) -> tuple[float, str, float, float]:
+    """Series, then place along the slice normal (PS3.3 C.7.6.2.1.1; 0 where there is none), then Instance Number."""
+    position, orientation = (
+        _numbers(header, "ImagePositionPatient"),
+        _numbers(header, "ImageOrientationPatient"),
+    )
+    place = 0.0
+    if len(position) == 3 and len(orientation) == 6:
+        place = float(np.cross(orientation[:3], orientation[3:]) @ np.asarray(position))
+    series = _number(header, "SeriesNumber"), _text(header, "SeriesInstanceUID")
+    return (*series, place, _number(header, "InstanceNumber"))
+
+
+def _texts(header: Dataset, keyword: str) -> tuple[str, ...]:
+    value = header.get(keyword)
+    values = () if value is None else (value,) if isinstance(value, str) else tuple(value)
+    return tuple(str(each).strip().upper() for each in values)
+
+
+def _text(header: Dataset, keyword: str) -> str:
+    return next(iter(_texts(header, keyword)), "")
+
+
+def _numbers(header: Dataset, keyword: str) -> tuple[float, ...]:
+    try:
+        value = header.get(keyword)
+        values = (value,) if isinstance(value, str | float | int) else value or ()
+        return tuple(float(each) for each in values)
+    except (TypeError, ValueError):
+        return ()
+
+
+def _number(header: Dataset, keyword: str) -> float:
+    return next(iter(_numbers(header, keyword)), 0.0)
