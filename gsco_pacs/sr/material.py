@@ -1,0 +1,75 @@
+"""What both reports of a result are made of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+from pydicom import Dataset
+
+from gsco_pacs.config import Equipment
+from gsco_pacs.domain.errors import BadObjectError
+from gsco_pacs.domain.findings import Consultation, Draft, Exclusion, ModelIdentity, Predecessor, Provenance
+from gsco_pacs.domain.study import Instance, Study
+from gsco_pacs.sr.identity import result_key, uid_of
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """A finished draft with its study; BadObjectError if ``headers`` are not those of the study's images."""
+
+    study: Study
+    headers: Sequence[Dataset]
+    consultation: Consultation
+    draft: Draft
+    provenance: Provenance
+    equipment: Equipment
+    predecessors: Sequence[Predecessor]
+    at: datetime
+
+    def __post_init__(self) -> None:
+        held = [instance.sop_instance_uid for instance in self.study.instances]
+        if not held or held != [str(header.get("SOPInstanceUID", "")) for header in self.headers]:
+            raise BadObjectError(
+                "The headers are not those of the study's images, one for each and in their order."
+            )
+
+    @cached_property
+    def key(self) -> tuple[object, ...]:
+        """What the UIDs of the result are made from."""
+        return result_key(self.study, self.consultation, self.draft, self.provenance)
+
+    @cached_property
+    def failures(self) -> tuple[Exclusion, ...]:
+        """What broke; the reports are PARTIAL if anything did."""
+        return tuple(exclusion for exclusion in self.consultation.exclusions if exclusion.failed)
+
+    @cached_property
+    def models(self) -> tuple[ModelIdentity, ...]:
+        """Every model that took part, each once: the specialists, then the generalist."""
+        return tuple(dict.fromkeys((*self.consultation.specialists, self.draft.generalist)))
+
+    @cached_property
+    def station_uid(self) -> str:
+        """Device UID of the node with these builds of its models."""
+        names = (self.equipment.manufacturer, self.equipment.model_name, self.equipment.serial_number)
+        builds = [(model.name, model.version, model.sha256) for model in self.models]
+        return uid_of("node", names, self.provenance.node_version, builds)
+
+    @cached_property
+    def images(self) -> dict[str, tuple[Instance, Dataset]]:
+        """SOP Instance UID -> the study's instance and its header."""
+        pairs = zip(self.study.instances, self.headers, strict=True)
+        return {instance.sop_instance_uid: (instance, header) for instance, header in pairs}
+
+    def image(self, sop_instance_uid: str) -> tuple[Instance, Dataset]:
+        """One image of the study; BadObjectError for any other, so that no report points outside its study."""
+        if sop_instance_uid not in self.images:
+            raise BadObjectError("The result refers to an image that is not in its study.")
+        return self.images[sop_instance_uid]
+
+    def image_name(self, sop_instance_uid: str) -> str:
+        """What a person calls the image: "series 2 image 1"."""
+        _, header = self.image(sop_instance_uid)
+        series, image = header.get("SeriesNumber"), header.get("InstanceNumber")
+        return f"series {'?' if series is None else series} image {'?' if image is None else image}"

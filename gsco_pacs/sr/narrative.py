@@ -1,0 +1,139 @@
+"""The draft that a person reads: TID 2000 in an Enhanced SR, findings and impression first, then what they rest on."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+
+from highdicom.sr import ContainerContentItem, ContentItem
+
+from gsco_pacs.domain.findings import Code, ModelIdentity, Opinion, Presence, Statement
+from gsco_pacs.sr import codes
+from gsco_pacs.sr.material import Material
+from gsco_pacs.sr.tree import container, context, root, text
+from gsco_pacs.sr.wording import WARNING, counted, percent
+
+_NAMED = 5
+"""So many images are named one by one; more are counted."""
+
+
+def narrative(material: Material) -> ContainerContentItem:
+    """The content tree of the narrative report (PS3.16 TID 2000; no NUM, no IMAGE, which its text views cannot show)."""
+    draft = material.draft
+    sections = (
+        container(codes.PROCEDURE_DESCRIPTIONS, _descriptions(material)),
+        container(codes.FINDINGS, _statements(codes.FINDING, draft.findings)),
+        container(codes.IMPRESSIONS, _statements(codes.IMPRESSION, draft.impression)),
+        container(codes.BASIS, _basis(material)),
+    )
+    return root(codes.REPORT_TITLE, "2000", (*context(material), *sections))
+
+
+def _descriptions(material: Material) -> Iterator[ContentItem]:
+    yield text(codes.PROCEDURE_DESCRIPTION, WARNING)
+    if material.failures:
+        reasons = "; ".join(f"{_subject(material, e.subject)}: {e.reason}" for e in material.failures)
+        yield text(
+            codes.PROCEDURE_DESCRIPTION, f"PARTIAL: something that belongs to this draft failed. {reasons}"
+        )
+    read, held = len(material.consultation.read), len(material.study.instances)
+    examined = material.consultation.region or "Study"
+    yield text(codes.PROCEDURE_DESCRIPTION, f"{examined}: {read} of {counted(held, 'image')} read.")
+    if material.predecessors:
+        yield text(codes.PROCEDURE_DESCRIPTION, "This draft replaces an earlier one of the same study.")
+
+
+def _statements(name: Code, statements: Sequence[Statement]) -> Iterator[ContentItem]:
+    if not statements:
+        yield text(name, "None stated.")
+    for statement in statements:
+        basis = f" [{', '.join(statement.basis)}]" if statement.basis else ""
+        yield text(name, statement.text + basis)
+
+
+def _basis(material: Material) -> Iterator[ContentItem]:
+    draft = material.draft
+    for line in _opinions(material.consultation.opinions):
+        yield text(codes.OPINION, line)
+    for line in _cases(material):
+        yield text(codes.SIMILAR_CASES, line)
+    for line in draft.disagreements:
+        yield text(codes.DISAGREEMENT, line)
+    for objection in draft.objections:
+        yield text(codes.OBJECTION, f'"{objection.sentence}" - {objection.reason}')
+    yield text(codes.IMAGES_READ, _names(material, material.consultation.read) or "none")
+    for line in _not_read(material):
+        yield text(codes.NOT_READ, line)
+    for line in _provenance(material):
+        yield text(codes.PROVENANCE, line)
+
+
+def _opinions(opinions: Iterable[Opinion]) -> Iterator[str]:
+    """One line for each finding that is present or uncertain, one for all that a specialist holds absent."""
+    by_specialist: dict[str, list[Opinion]] = defaultdict(list)
+    for opinion in opinions:
+        by_specialist[opinion.specialist].append(opinion)
+    for specialist, own in by_specialist.items():
+        ranked = sorted(own, key=lambda opinion: -opinion.probability)
+        for opinion in (o for o in ranked if o.presence is not Presence.ABSENT):
+            yield f"{specialist}: {opinion.finding.text} {percent(opinion.probability)} ({_threshold(opinion)})"
+        absent = [
+            f"{o.finding.text} {percent(o.probability)}" for o in ranked if o.presence is Presence.ABSENT
+        ]
+        if absent:
+            yield f"{specialist}, below the threshold: {', '.join(absent)}"
+
+
+def _threshold(opinion: Opinion) -> str:
+    bounds = f"present from {percent(opinion.present_from)}"
+    return bounds if opinion.presence is Presence.PRESENT else f"uncertain, {bounds}"
+
+
+def _cases(material: Material) -> Iterator[str]:
+    cases = sorted(
+        material.consultation.cases, key=lambda case: (case.specialist, -case.similarity, case.key)
+    )
+    for specialist in dict.fromkeys(case.specialist for case in cases):
+        lines = (
+            f"{case.key} ({', '.join(case.labels) or 'no label'}; similarity {case.similarity:.2f})"
+            for case in cases
+            if case.specialist == specialist
+        )
+        yield f"{specialist}: {'; '.join(lines)}"
+
+
+def _not_read(material: Material) -> Iterator[str]:
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    for exclusion in material.consultation.exclusions:
+        by_reason[exclusion.reason].append(exclusion.subject)
+    for reason, subjects in by_reason.items():
+        yield f"{_names(material, subjects)}: {reason}"
+
+
+def _provenance(material: Material) -> Iterator[str]:
+    draft, provenance = material.draft, material.provenance
+    for specialist in material.consultation.specialists:
+        yield f"Specialist {_model(specialist)}"
+    seen = "" if draft.answer is None else ", image seen" if draft.answer.image_seen else ", image not seen"
+    yield f"Generalist {_model(draft.generalist)}; wording: {draft.wording}{seen}"
+    yield (
+        f"Mode {provenance.mode}, route {provenance.route}, prompt template {provenance.template or 'none'}"
+        f" {provenance.template_sha256[:12]}".rstrip()
+    )
+    yield (
+        f"{material.equipment.model_name} {provenance.node_version}, configuration {provenance.config_sha256[:12]},"
+        f" revision {material.study.revision}, run {provenance.run}"
+    )
+
+
+def _model(model: ModelIdentity) -> str:
+    return f"{model.name} {model.version} (sha256 {model.sha256[:12]})"
+
+
+def _names(material: Material, subjects: Sequence[str]) -> str:
+    names = [_subject(material, subject) for subject in subjects]
+    if len(names) <= _NAMED:
+        return ", ".join(names)
+    return f"{', '.join(names[:_NAMED])} and {len(names) - _NAMED} more"
+
+
+def _subject(material: Material, subject: str) -> str:
+    return material.image_name(subject) if subject in material.images else subject

@@ -1,0 +1,43 @@
+"""Step 7 of the consultation: the draft becomes two Structured Reports that may leave the node."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from pydicom import Dataset
+
+from gsco_pacs.config import Equipment
+from gsco_pacs.domain.findings import Consultation, Draft, Predecessor, Provenance, Report, ReportKind
+from gsco_pacs.domain.study import Study
+from gsco_pacs.sr.coded import coded
+from gsco_pacs.sr.document import encode
+from gsco_pacs.sr.material import Material
+from gsco_pacs.sr.narrative import narrative
+from gsco_pacs.sr.validate import validate
+
+
+def compose(
+    study: Study,
+    headers: Sequence[Dataset],
+    *,
+    consultation: Consultation,
+    draft: Draft,
+    provenance: Provenance,
+    equipment: Equipment,
+    predecessors: Sequence[Predecessor],
+    at: datetime,
+) -> tuple[Report, Report]:
+    """The narrative and the coded report of ``study``, encoded once and accepted by dciodvfy.
+
+    ``headers`` are the study's images without pixels (``gsco_pacs.sr.source.read_header``), one for each instance and
+    in their order. ``at`` is when the content was created, in local time. The same arguments give the same bytes.
+    InvalidReportError if a text cannot be written or dciodvfy objects; BadObjectError if the parts do not belong
+    together.
+    """
+    material = Material(study, headers, consultation, draft, provenance, equipment, predecessors, at)
+    reports = (
+        encode(ReportKind.NARRATIVE, narrative(material), material),
+        encode(ReportKind.CODED, coded(material), material),
+    )
+    for report in reports:
+        validate(report)
+    return reports
