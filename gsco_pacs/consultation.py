@@ -26,6 +26,7 @@ from gsco_pacs.domain.findings import (
     Opinion,
     Predecessor,
     Provenance,
+    Receipt,
     Report,
     SimilarCase,
 )
@@ -139,7 +140,7 @@ def draft_stage(
 
 
 def deliver_stage(
-    reports: Sequence[Report], destinations: Sequence[Destination], delivered: frozenset[tuple[str, str]]
+    reports: Sequence[Report], destinations: Sequence[Destination], receipts: Sequence[Receipt]
 ) -> Deliveries:
     """Send each report to each destination that has not taken it yet; one destination's failure stops no other."""
-    return deliver(reports, destinations, delivered)
+    return deliver(reports, destinations, receipts)

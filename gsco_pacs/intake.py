@@ -10,14 +10,21 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from gsco_pacs.config import Config
+from gsco_pacs.domain.incoming import Incoming
 from gsco_pacs.domain.study import Decision, Instance, Peer
-from gsco_pacs.steps.receive import Incoming, receive
+from gsco_pacs.steps.receive import receive
 from gsco_pacs.steps.route import route
 from gsco_pacs.steps.settle import settle
 
 if TYPE_CHECKING:
     from gsco_pacs.adapters.file_store import FileStore
     from gsco_pacs.adapters.ledger import Collecting, Ledger
+
+
+HEADER = frozenset(
+    ["AccessionNumber", "BodyPartExamined", "ImageType", "InstanceNumber", "InstitutionName", "Manufacturer", "ManufacturerModelName", "Modality", "NumberOfFrames", "PatientAge", "PatientID", "PatientSex", "PresentationIntentType", "ProtocolName", "SOPClassUID", "SeriesDescription", "SeriesNumber", "StationName", "StudyDate", "StudyDescription", "StudyTime", "ViewPosition"]
+)
+"""Keywords that are kept of every image, beside those that the routes ask for: what an administrator looks for."""
 
 
 def take_in(

@@ -173,7 +173,7 @@ class Audit:
         """How many jobs are in each state."""
         query = select(JobRow.state, func.count()).group_by(JobRow.state)
         with self._database.reading() as connection:
-            return dict(connection.execute(query).all())  # type: ignore[arg-type]  # a row is a pair
+            return dict(connection.execute(query).all())
 
     def study(self, study_instance_uid: str) -> StudyHistory:
         """The whole history of a study; ConfigError if the node has never had an image of it."""

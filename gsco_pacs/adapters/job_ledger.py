@@ -145,7 +145,7 @@ class JobLedger:
     def keep_receipts(self, job_id: int, receipts: Sequence[Receipt]) -> None:
         """Keep the destinations' receipts; a receipt that is already there stays."""
         with self._database.writing() as connection:
-            known = _delivered(connection, job_id)
+            known = {(receipt.destination, receipt.sop_instance_uid) for receipt in _receipts(connection, job_id)}
             reports = select(ReportRow.sop_instance_uid, ReportRow.id).where(ReportRow.job_id == job_id)
             ids = {row.sop_instance_uid: row.id for row in connection.execute(reports)}
             for receipt in receipts:
@@ -157,10 +157,10 @@ class JobLedger:
                         )
                     )  # fmt: skip
 
-    def delivered(self, job_id: int) -> frozenset[tuple[str, str]]:
-        """(destination, SOP Instance UID) of every receipt of the job."""
+    def receipts(self, job_id: int) -> tuple[Receipt, ...]:
+        """Every receipt of the job."""
         with self._database.reading() as connection:
-            return _delivered(connection, job_id)
+            return _receipts(connection, job_id)
 
     def predecessors(self, job_id: int) -> tuple[Predecessor, ...]:
         """The reports of the newest earlier revision that has reports."""
@@ -212,10 +212,11 @@ def _save_reports(connection: Connection, job_id: int, reports: Sequence[Report]
         )  # fmt: skip
 
 
-def _delivered(connection: Connection, job_id: int) -> frozenset[tuple[str, str]]:
+def _receipts(connection: Connection, job_id: int) -> tuple[Receipt, ...]:
     query = (
-        select(DeliveryRow.destination, ReportRow.sop_instance_uid)
+        select(DeliveryRow.destination, ReportRow.sop_instance_uid, DeliveryRow.status)
         .join(ReportRow, ReportRow.id == DeliveryRow.report_id)
         .where(ReportRow.job_id == job_id)
+        .order_by(DeliveryRow.id)
     )
-    return frozenset((row.destination, row.sop_instance_uid) for row in connection.execute(query))
+    return tuple(Receipt(*row) for row in connection.execute(query))

@@ -5,6 +5,7 @@ import os
 import sys
 
 from gsco_pacs.adapters.database import check_schema, open_engine
+from gsco_pacs.adapters.file_store import FileStore
 from gsco_pacs.adapters.ledger import Database
 from gsco_pacs.config import Config
 
@@ -26,3 +27,8 @@ def open_database(config: Config) -> Database:
     engine = open_engine(config.database_url)
     check_schema(engine)
     return Database(engine)
+
+
+def open_store(config: Config) -> FileStore:
+    """The store of received images, in the state directory."""
+    return FileStore(config.state_dir / "store", config.receiver.reserve_bytes)

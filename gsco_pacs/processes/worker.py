@@ -30,11 +30,11 @@ from gsco_pacs.domain.errors import (
 )
 from gsco_pacs.domain.findings import Consultation
 from gsco_pacs.domain.job import Event, Stage, State
-from gsco_pacs.domain.retry import next_delay
+from gsco_pacs.domain.retry import next_attempt
 from gsco_pacs.domain.study import StoredFile
 from gsco_pacs.ports import Generalist, Specialist
 from gsco_pacs.processes.choices import open_destination, open_generalist, open_specialist, specialists_of
-from gsco_pacs.processes.parts import open_database, start_logging
+from gsco_pacs.processes.parts import open_database, open_store, start_logging
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class Desk:
 
     @cached_property
     def _store(self) -> FileStore:
-        return FileStore(self._config.state_dir, self._config.receiver.reserve_bytes)
+        return open_store(self._config)
 
     def work(self) -> None:
         """Claim the most urgent job of the stage, if there is one, and do it."""
@@ -138,13 +138,13 @@ class Desk:
     def _try_again(self, claim: Claim, reason: str) -> State:
         waited = (datetime.now(UTC) - claim.stage_began_at).total_seconds()
         retry = self._config.retry
-        delay = next_delay(
+        delay = next_attempt(
             claim.attempt,
             waited,
             first_seconds=retry.first_seconds,
             longest_seconds=retry.longest_seconds,
             give_up_seconds=retry.give_up_seconds,
-            rng=random.Random(),  # noqa: S311 - jitter
+            chance=random.random,
         )
         if delay is None:
             return self._jobs.end(claim, Event.FAILED_FOR_GOOD, f"Given up after {claim.attempt} attempts: {reason}")
@@ -176,9 +176,10 @@ class Desk:
         route = RouteSettings.model_validate(claim.route)
         destinations = [open_destination(name, self._config) for name in route.destinations]
         reports = self._jobs.reports(claim.job_id)
-        deliveries = deliver_stage(reports, destinations, self._jobs.delivered(claim.job_id))
+        deliveries = deliver_stage(reports, destinations, self._jobs.receipts(claim.job_id))
         self._jobs.keep_receipts(claim.job_id, deliveries.receipts)
-        deliveries.raise_if_failed()
+        if deliveries.error:
+            raise deliveries.error
         return self._jobs.finish(claim, {"receipts": len(deliveries.receipts)})
 
     def _files(self, claim: Claim) -> list[StoredFile]:

@@ -1,0 +1,211 @@
+"""Every command of ``gsco-pacs``: each parses its words, makes one call and prints the answer."""
+
+import getpass
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from gsco_pacs import __version__
+from gsco_pacs.config import Config, find_config, load_config
+from gsco_pacs.domain.errors import GscoError
+from gsco_pacs.domain.job import Stage, State
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+train = typer.Typer(no_args_is_help=True, help="Make models from a manifest of images.")
+evaluate = typer.Typer(no_args_is_help=True, help="Measure how good the parts are.")
+bench = typer.Typer(no_args_is_help=True, help="Measure how fast the node is.")
+app.add_typer(train, name="train")
+app.add_typer(evaluate, name="evaluate")
+app.add_typer(bench, name="bench")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+StudyUid = Annotated[str, typer.Argument(help="Study Instance UID.")]
+
+
+def main() -> None:
+    """Run a command; a foreseen error is one sentence on standard error and exit code 1."""
+    try:
+        app()
+    except GscoError as error:
+        Console(stderr=True).print(f"[red]{type(error).__name__}[/red]: {error}", highlight=False)
+        sys.exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def _before(
+    context: typer.Context,
+    config: Annotated[Path | None, typer.Option(help="Configuration file; else $GSCO_PACS_CONFIG, else ./config.yaml.")] = None,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+    context.obj = find_config(config)
+
+
+def _config(context: typer.Context) -> Config:
+    return load_config(context.obj)
+
+
+@app.command()
+def node(
+    context: typer.Context, web: Annotated[bool, typer.Option(help="Also serve the administrator's pages.")] = False
+) -> None:
+    """Run receiver, housekeeper and workers on this machine until SIGTERM."""
+    from gsco_pacs.processes.node import run_node
+
+    run_node(_config(context), context.obj.absolute(), web=web)
+
+
+@app.command()
+def receiver(context: typer.Context) -> None:
+    """Run the Storage and Verification SCP."""
+    from gsco_pacs.processes.receiver import run_receiver
+
+    run_receiver(_config(context))
+
+
+@app.command()
+def housekeeper(context: typer.Context) -> None:
+    """Close quiet studies and bring back due, lost and unwoken jobs."""
+    from gsco_pacs.processes.housekeeper import run_housekeeper
+
+    run_housekeeper(_config(context))
+
+
+@app.command()
+def worker(context: typer.Context, stage: Stage) -> None:
+    """Work on one stage: consult, draft or deliver."""
+    from gsco_pacs.processes.worker import run_worker
+
+    run_worker(_config(context), stage)
+
+
+@app.command()
+def web(context: typer.Context) -> None:
+    """Serve the administrator's pages."""
+    from gsco_pacs.processes.web import run_web
+
+    run_web(_config(context))
+
+
+@app.command()
+def migrate(context: typer.Context) -> None:
+    """Bring the database to this version's schema."""
+    from gsco_pacs.adapters.database import migrate as bring_up
+
+    bring_up(_config(context).database_url)
+    print("The database is up to date.")
+
+
+@app.command()
+def check(context: typer.Context) -> None:
+    """Check the configuration and say what it would do."""
+    config = _config(context)
+    for route in config.routes:
+        for name in route.specialists:
+            config.bundle_dir(name)
+        print(f"route {route.name}: {', '.join(route.specialists)} and {route.generalist} ({route.mode}), "
+              f"then {', '.join(route.destinations)}")  # fmt: skip
+    senders = ", ".join(sender.ae_title for sender in config.receiver.senders) or "nobody"
+    print(f"{config.receiver.ae_title} takes studies on {config.receiver.host}:{config.receiver.port} from {senders}")
+
+
+@app.command()
+def status(context: typer.Context, as_json: Json = False) -> None:
+    """How many jobs are in each state, and what was refused lately."""
+    from gsco_pacs.processes.desk import open_audit
+
+    audit = open_audit(_config(context))
+    counts, refusals = audit.counts(), audit.refusals(10)
+    if as_json:
+        _print_json({"jobs": counts, "refusals": [asdict(refusal) for refusal in refusals]})
+        return
+    for state in State:
+        print(f"{state:11} {counts.get(state, 0)}")
+    for refusal in refusals:
+        print(f"refused {refusal.at:%Y-%m-%d %H:%M:%S} {refusal.calling_ae} at {refusal.address}: {refusal.reason}")
+
+
+@app.command()
+def jobs(
+    context: typer.Context,
+    state: Annotated[State | None, typer.Option(help="Only jobs in this state.")] = None,
+    search: Annotated[str, typer.Option(help="Part of a study UID, patient ID or accession number.")] = "",
+    limit: Annotated[int, typer.Option(help="How many.")] = 50,
+    offset: Annotated[int, typer.Option(help="After how many.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """List jobs, newest first."""
+    from gsco_pacs.processes.desk import open_audit
+    from gsco_pacs.terminal import print_jobs
+
+    lines, count = open_audit(_config(context)).jobs(state=state or "", search=search, limit=limit, offset=offset)
+    if as_json:
+        _print_json({"count": count, "jobs": [asdict(line) for line in lines]})
+    else:
+        print_jobs(Console(), lines, count)
+
+
+@app.command()
+def study(context: typer.Context, uid: StudyUid, as_json: Json = False) -> None:
+    """Tell what happened to a study, and why."""
+    from gsco_pacs.processes.desk import open_audit
+    from gsco_pacs.terminal import print_study
+
+    history = open_audit(_config(context)).study(uid)
+    if as_json:
+        _print_json(asdict(history))
+    else:
+        print_study(Console(), history)
+
+
+@app.command()
+def report(context: typer.Context, uid: Annotated[str, typer.Argument(help="SOP Instance UID of an SR.")]) -> None:
+    """Print a stored SR as text."""
+    from gsco_pacs.processes.desk import open_audit
+    from gsco_pacs.sr.reading import as_text
+
+    print(as_text(open_audit(_config(context)).report(uid)))
+
+
+@app.command()
+def retry(context: typer.Context, uid: StudyUid) -> None:
+    """Queue a failed job again at the stage that failed; a waiting one at once."""
+    from gsco_pacs.processes.desk import open_upkeep
+
+    print(open_upkeep(_config(context)).requeue(uid, getpass.getuser()))
+
+
+@app.command()
+def cancel(context: typer.Context, uid: StudyUid) -> None:
+    """Cancel a study's newest job."""
+    from gsco_pacs.processes.desk import open_upkeep
+
+    print(open_upkeep(_config(context)).cancel(uid, getpass.getuser()))
+
+
+@app.command()
+def send(
+    context: typer.Context,
+    paths: Annotated[list[Path], typer.Argument(help="DICOM files or folders.")],
+    host: Annotated[str | None, typer.Option(help="Default: this node.")] = None,
+    port: Annotated[int | None, typer.Option(help="Default: this node's port.")] = None,
+    ae_title: Annotated[str | None, typer.Option(help="Called AE title. Default: this node's.")] = None,
+    calling_ae: Annotated[str, typer.Option(help="Calling AE title.")] = "GSCO_SEND",
+) -> None:
+    """Send DICOM files by C-STORE, to this node unless another SCP is named."""
+    from gsco_pacs.processes.desk import send_to
+
+    failed = send_to(_config(context), paths, host=host, port=port, ae_title=ae_title, calling_ae=calling_ae)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, default=str, indent=2, ensure_ascii=False))

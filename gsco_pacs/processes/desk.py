@@ -1,0 +1,44 @@
+"""What a person's commands need: the record to read, the two buttons, and the sender."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from gsco_pacs.adapters.audit import Audit
+from gsco_pacs.adapters.send_files import Scp, Sent, find_files, send_files
+from gsco_pacs.adapters.upkeep import Upkeep
+from gsco_pacs.config import Config
+from gsco_pacs.processes.parts import open_database
+
+
+def open_audit(config: Config) -> Audit:
+    """The record, for reading."""
+    return Audit(open_database(config))
+
+
+def open_upkeep(config: Config) -> Upkeep:
+    """The operator's buttons."""
+    return Upkeep(open_database(config))
+
+
+def send_to(
+    config: Config, paths: Sequence[Path], *, host: str | None, port: int | None, ae_title: str | None, calling_ae: str
+) -> int:
+    """Send files with a progress bar and say which were not taken; returns how many were not."""
+    receiver = config.receiver
+    here = "127.0.0.1" if receiver.host == "0.0.0.0" else receiver.host  # noqa: S104 - a comparison
+    scp = Scp(host or here, port or receiver.port, ae_title or receiver.ae_title, calling_ae)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns) as progress:
+        task = progress.add_task(f"sending to {scp.ae_title}", total=len(list(find_files(paths))))
+
+        def show(sent: Sent) -> None:
+            progress.advance(task)
+            if sent.status != 0:
+                answer = "was not taken: its SOP class or transfer syntax is refused" if sent.status is None else (
+                    f"was answered with 0x{sent.status:04X}")  # fmt: skip
+                progress.console.print(f"{sent.path} {answer}")
+
+        results = send_files(paths, scp, show)
+    return sum(sent.status is None or not (sent.status == 0 or sent.status >> 12 == 0xB) for sent in results)

@@ -1,0 +1,46 @@
+"""The receiver: the Storage and Verification SCP, with the first half of walk 1 behind it."""
+
+import logging
+import signal
+import threading
+
+from gsco_pacs.adapters.group_commit import GroupCommit
+from gsco_pacs.adapters.ledger import Ledger, Registration
+from gsco_pacs.adapters.storage_scp import StorageScp
+from gsco_pacs.config import Config
+from gsco_pacs.domain.errors import TransientError
+from gsco_pacs.domain.incoming import Incoming, Refusal
+from gsco_pacs.domain.study import Instance, Peer
+from gsco_pacs.intake import HEADER, take_in
+from gsco_pacs.processes.parts import open_database, open_store, start_logging
+from gsco_pacs.steps.route import keywords
+
+log = logging.getLogger(__name__)
+
+
+def run_receiver(config: Config) -> None:
+    """Take in studies until SIGTERM or SIGINT; running associations are ended, nothing acknowledged is lost."""
+    start_logging("receiver")
+    ledger = Ledger(open_database(config))
+    store = open_store(config)
+    store.sweep()
+    wanted = HEADER | keywords(config.routes)
+    commit: GroupCommit[tuple[Instance, Peer], Registration] = GroupCommit(ledger.register)
+
+    def on_store(incoming: Incoming) -> None:
+        take_in(incoming, store, wanted, lambda instance, peer: commit.submit((instance, peer)))
+
+    def on_refusal(refusal: Refusal) -> None:
+        try:
+            ledger.refuse(refusal.peer, refusal.what, refusal.reason)
+        except TransientError as error:
+            log.warning("A refusal could not be recorded: %s", error)
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    scp = StorageScp(config.receiver, on_store, on_refusal)
+    scp.start()
+    log.info("%s listens on %s:%d.", config.receiver.ae_title, config.receiver.host, scp.port)
+    stop.wait()
+    scp.stop()

@@ -1,0 +1,107 @@
+"""The record in words, for a terminal: a table of jobs, and the whole history of a study."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from gsco_pacs.domain.job import Stage, State
+
+if TYPE_CHECKING:
+    from gsco_pacs.adapters.audit import JobLine, Revision, StudyHistory
+
+_COLOUR = {
+    State.DELIVERED: "green",
+    State.FAILED: "red",
+    State.SKIPPED: "yellow",
+    State.CANCELLED: "bright_black",
+}
+
+
+def print_jobs(console: Console, jobs: "Sequence[JobLine]", count: int) -> None:
+    """A line for each job."""
+    table = Table("when", "study", "rev", "images", "route", "state", "why", box=None, pad_edge=False)
+    for job in jobs:
+        doing = f"{job.state} ({job.stage})" if job.state in ("queued", "running", "waiting") else job.state
+        table.add_row(
+            _time(job.first_received_at), job.study_instance_uid, str(job.revision), str(job.images), job.route,
+            Text(doing, _COLOUR.get(State(job.state), "cyan")), job.reason,
+        )  # fmt: skip
+    console.print(table, Text(f"{len(jobs)} of {count} jobs", "bright_black"), sep="\n")
+
+
+def print_study(console: Console, history: "StudyHistory") -> None:
+    """Everything that is known of a study, newest revision first."""
+    console.print(f"[bold]Study {history.study_instance_uid}[/bold]", highlight=False)
+    console.print(
+        f"Patient {history.patient_id or 'without ID'}, accession {history.accession_number or 'none'}, "
+        f"{len(history.received)} objects received",
+        highlight=False,
+        markup=False,
+    )
+    for revision in history.revisions:
+        console.print(_revision(revision))
+
+
+def _revision(revision: "Revision") -> RenderableType:
+    job = revision.job
+    head = Text.assemble(
+        f"\nRevision {job.revision}: ", (job.state, f"bold {_COLOUR.get(State(job.state), 'cyan')}"), f"  {job.reason}"
+    )
+    return Group(head, _timeline(revision), *(Text(line) for line in _story(revision)))
+
+
+def _timeline(revision: "Revision") -> Table:
+    table = Table("time", "event", "stage", "by", "why", box=None, pad_edge=False)
+    for moment in revision.moments:
+        table.add_row(_time(moment.at), moment.event, moment.stage, moment.actor, Text(moment.reason))
+        for trial in moment.detail.get("trials", ()):
+            words = "matched" if trial["matched"] else trial["reason"]
+            table.add_row("", "", "", "", Text(f"route {trial['route']}: {words}", "bright_black"))
+    return table
+
+
+def _story(revision: "Revision") -> Iterator[str]:
+    consultation = revision.products.get(Stage.CONSULT)
+    if consultation:
+        yield from _consultation(consultation)
+    drafted = revision.products.get(Stage.DRAFT)
+    if drafted:
+        yield from _draft(drafted)
+    for attempt in revision.attempts:
+        if attempt.error:
+            yield f"Attempt {attempt.number} at {attempt.stage} ({attempt.worker}): {attempt.error}"
+    for report in revision.reports:
+        yield f"SR {report.kind}: {report.sop_instance_uid} ({report.sha256[:12]}…)"
+    for delivery in revision.deliveries:
+        yield f"Delivered {delivery.kind} to {delivery.destination} at {_time(delivery.taken_at)}: {delivery.status}"
+
+
+def _consultation(consultation: dict[str, Any]) -> Iterator[str]:
+    yield "\nOpinions"
+    for opinion in sorted(consultation["opinions"], key=lambda each: -each["probability"]):
+        bar = "█" * round(opinion["probability"] * 20)
+        thresholds = f"absent below {opinion['absent_below']:.2f}, present from {opinion['present_from']:.2f}"
+        yield f"  {opinion['finding']['text']:32} {opinion['probability']:5.2f} {bar:20} {thresholds}"
+    yield "Similar cases"
+    for case in consultation["cases"]:
+        yield f"  {case['key']:24} {case['similarity']:5.2f}  {', '.join(case['labels'])}"
+    for exclusion in consultation["exclusions"]:
+        yield f"Not read: {exclusion['subject']}: {exclusion['reason']}"
+
+
+def _draft(drafted: dict[str, Any]) -> Iterator[str]:
+    briefing, draft = drafted["briefing"], drafted["draft"]
+    yield f"\nPrompt ({briefing['template']}, mode {briefing['mode']})"
+    yield from (f"  {line}" for line in briefing["prompt"].splitlines())
+    yield f"\nDraft (wording: {draft['wording']}, generalist: {draft['generalist']['name']})"
+    yield from (f"  {statement['text']}" for statement in [*draft["findings"], *draft["impression"]])
+    yield from (f"  disagreement: {sentence}" for sentence in draft["disagreements"])
+    yield from (f"  objection: {each['sentence']} ({each['reason']})" for each in draft["objections"])
+
+
+def _time(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S}"
