@@ -1,0 +1,191 @@
+"""The Verification and Storage SCP: who may send is decided before anything is negotiated, and nothing is lost in between."""
+
+import logging
+from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from threading import Thread
+from typing import cast
+
+from pydicom import Dataset
+from pynetdicom import AE
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.events import Event
+from pynetdicom.pdu_primitives import A_ASSOCIATE
+
+from gsco_pacs.adapters.transfer_syntaxes import supported_contexts
+from gsco_pacs.adapters.upper_layer import PromptAssociation, PromptServer
+from gsco_pacs.config import Receiver, Sender
+from gsco_pacs.domain.errors import (
+    BadObjectError,
+    BadUidError,
+    ConfigError,
+    GscoError,
+    MismatchError,
+    TransientError,
+)
+from gsco_pacs.domain.incoming import Incoming, Refusal
+from gsco_pacs.domain.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from gsco_pacs.domain.study import Peer
+
+LOGGER = logging.getLogger(__name__)
+
+_NEGOTIATION_SECONDS = 30
+_NEGOTIATIONS = 16
+"""Connections that are still negotiating never take the place of established associations."""
+
+_CALLING_AE_NOT_RECOGNIZED = (1, 1, 3)
+_CALLED_AE_NOT_RECOGNIZED = (1, 1, 7)
+_LOCAL_LIMIT_EXCEEDED = (2, 3, 2)
+
+_STATUSES: tuple[tuple[type[GscoError], int, str], ...] = (
+    (TransientError, 0xA700, "Out of resources, please send again"),
+    (MismatchError, 0xA900, "Command and data set name different UIDs"),
+    (BadUidError, 0x0117, "A UID is not valid (PS3.5 section 9.1)"),
+    (BadObjectError, 0xC000, "The data set cannot be understood"),
+)
+_UNEXPECTED = (0xA700, "Internal error, please send again")
+
+
+class StorageScp:
+    """Receives images from the senders of the configuration; everybody else is rejected and named in the log.
+
+    ``on_store`` returns when an object and its row are durable, and only then is 0x0000 answered; what it raises
+    becomes the status of PS3.4 table B.2-1. ``on_refusal`` is told of every association and object that was not taken.
+    Both are called in the association's thread.
+    """
+
+    def __init__(
+        self, settings: Receiver, on_store: Callable[[Incoming], None], on_refusal: Callable[[Refusal], None]
+    ) -> None:
+        self._settings = settings
+        self._on_store = on_store
+        self._on_refusal = on_refusal
+        self._senders = {sender.ae_title.strip(): _networks(sender) for sender in settings.senders}
+        self._ae = AE(settings.ae_title)
+        self._ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        self._ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+        self._ae.maximum_associations = 2 * settings.maximum_associations + _NEGOTIATIONS
+        self._ae.maximum_pdu_size = settings.maximum_pdu
+        self._ae.acse_timeout = _NEGOTIATION_SECONDS
+        self._ae.dimse_timeout = settings.idle_seconds
+        self._ae.network_timeout = settings.idle_seconds
+        self._server: PromptServer | None = None
+
+    def start(self) -> None:
+        """Listen; ConfigError if the address can't be used."""
+        address = (self._settings.host, self._settings.port)
+        try:
+            self._server = PromptServer(self._ae, address, supported_contexts(), self._gate, self._on_c_store)
+        except OSError as error:
+            raise ConfigError(
+                f"receiver: can't listen on {address[0]} port {address[1]}: {error.strerror}."
+            ) from error
+        Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="storage-scp", daemon=True
+        ).start()
+        LOGGER.info("%s listens on %s port %d.", self._settings.ae_title, address[0], self.port)
+
+    def stop(self) -> None:
+        """Take no more associations, let each finish the object in hand, and abort them."""
+        if self._server is not None:
+            self._server.shutdown()
+            for association in self._ae.active_associations:
+                association.abort()
+
+    @property
+    def port(self) -> int:
+        """The TCP port that is listened on, also if the configuration says 0."""
+        if self._server is None:
+            return self._settings.port
+        return int(self._server.server_address[1])
+
+    def _gate(self, association: PromptAssociation) -> tuple[int, int, int] | None:
+        peer = _peer(association)
+        refusal = self._why_not(peer)
+        if refusal is None and self._is_full():
+            refusal = (
+                _LOCAL_LIMIT_EXCEEDED,
+                "receiver.maximum_associations are open; the sender may try again.",
+            )
+        if refusal is None:
+            return None
+        rejection, reason = refusal
+        LOGGER.warning("Rejected the association of %r from %s: %s", peer.calling_ae, peer.address, reason)
+        self._tell(Refusal(peer, "association", reason))
+        return rejection
+
+    def _why_not(self, peer: Peer) -> tuple[tuple[int, int, int], str] | None:
+        known = self._senders.get(peer.calling_ae)
+        entry = f'"- {{ae_title: {peer.calling_ae}, addresses: [{peer.address}]}}"'
+        if known is None:
+            return (
+                _CALLING_AE_NOT_RECOGNIZED,
+                f"it is not in receiver.senders; to admit it, add {entry} there.",
+            )
+        if known and not any(ip_address(peer.address) in network for network in known):
+            return (
+                _CALLING_AE_NOT_RECOGNIZED,
+                f"receiver.senders has it at another address; to admit it, add {entry} there.",
+            )
+        if peer.called_ae != self._settings.ae_title.strip():
+            return _CALLED_AE_NOT_RECOGNIZED, (
+                f"it called {peer.called_ae!r}, but receiver.ae_title is {self._settings.ae_title!r}."
+            )
+        return None
+
+    def _is_full(self) -> bool:
+        established = [a for a in self._ae.active_associations if a.is_established]
+        return len(established) >= self._settings.maximum_associations
+
+    def _on_c_store(self, event: Event) -> Dataset | int:
+        request = cast(C_STORE, event.request)
+        incoming = Incoming(
+            sop_class_uid=str(request.AffectedSOPClassUID),
+            sop_instance_uid=str(request.AffectedSOPInstanceUID),
+            transfer_syntax_uid=str(event.context.transfer_syntax),
+            data_set=request.DataSet.getvalue() if request.DataSet else b"",
+            peer=_peer(cast(PromptAssociation, event.assoc)),
+        )
+        try:
+            self._on_store(incoming)
+        except GscoError as error:
+            return self._refused(incoming, error)
+        except Exception as error:
+            LOGGER.exception("An image could not be stored.")
+            return self._refused(incoming, error)
+        return 0x0000
+
+    def _refused(self, incoming: Incoming, error: Exception) -> Dataset:
+        status, comment = next(
+            ((code, text) for kind, code, text in _STATUSES if isinstance(error, kind)), _UNEXPECTED
+        )
+        reason = str(error) if isinstance(error, GscoError) else f"internal error: {type(error).__name__}."
+        LOGGER.warning("Refused an object of %s with 0x%04X: %s", incoming.peer.calling_ae, status, reason)
+        self._tell(Refusal(incoming.peer, "object", f"0x{status:04X}: {reason}"))
+        answer = Dataset()
+        answer.Status = status
+        answer.ErrorComment = comment
+        return answer
+
+    def _tell(self, refusal: Refusal) -> None:
+        try:
+            self._on_refusal(refusal)
+        except GscoError as error:
+            LOGGER.warning("The refusal could not be noted: %s", error)
+
+
+def _networks(sender: Sender) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return tuple(ip_network(address, strict=False) for address in sender.addresses)
+    except ValueError as error:
+        raise ConfigError(
+            f"receiver.senders: {sender.ae_title}: {error}; give IP addresses or networks."
+        ) from None
+
+
+def _peer(association: PromptAssociation) -> Peer:
+    """The association's peer; an IPv4 address on an IPv6 socket is given as IPv4."""
+    request = cast(A_ASSOCIATE, association.requestor.primitive)
+    address = ip_address(association.requestor.address)
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return Peer(request.calling_ae_title.strip(), request.called_ae_title.strip(), str(mapped or address))

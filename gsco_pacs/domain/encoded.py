@@ -1,0 +1,90 @@
+"""Element by element through an encoded data set (PS3.5 section 7): values are skipped, nothing recurses."""
+
+from collections.abc import Container
+from struct import Struct
+
+from gsco_pacs.domain.errors import BadObjectError
+
+MAXIMUM_DEPTH = 64
+"""Sequences within sequences; real objects stay below ten."""
+
+_EXPLICIT = Struct("<HH2sH")
+_LENGTH = Struct("<L")
+_UNDEFINED = 0xFFFFFFFF
+_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_FIRST_TAG = 0x00080000
+_SHORT = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
+
+
+def top_level_elements(
+    data_set: bytes, *, explicit: bool, wanted: Container[int]
+) -> dict[int, tuple[str, bytes]]:
+    """The VR ("" in implicit VR) and bytes of each ``wanted`` tag, after the whole data set was checked for its lengths.
+
+    Little endian only. BadObjectError if a length runs past the end, a delimiter is missing, sequences nest too deep,
+    or there are elements of groups 0000 to 0007: a group 0002 element would change how the stored file is read.
+    """
+    found: dict[int, tuple[str, bytes]] = {}
+    position, end = 0, len(data_set)
+    while position < end:
+        if data_set.startswith(b"\0\0", position) and data_set.count(0, position) == end - position:
+            break  # padding that some senders leave behind the last element
+        tag, vr, length, start = _element_at(data_set, position, explicit=explicit)
+        if tag < _FIRST_TAG:
+            raise BadObjectError(
+                f"The data set holds {_name(tag)}, which does not belong in it (PS3.5 section 7.1)."
+            )
+        if length == _UNDEFINED:
+            position = _end_of_items(data_set, start, explicit=explicit and vr != b"UN")
+        else:
+            position = _within(data_set, start + length, tag)
+        if tag in wanted:
+            found[tag] = (vr.decode("ascii"), data_set[start:position])
+    return found
+
+
+def _element_at(data_set: bytes, position: int, *, explicit: bool) -> tuple[int, bytes, int, int]:
+    """Tag, VR (b"" if not given), value length and value offset of the element at ``position``."""
+    _within(data_set, position + 8)
+    group, element, vr, length = _EXPLICIT.unpack_from(data_set, position)
+    tag = group << 16 | element
+    # Some writers fall back to implicit VR in the middle of explicit VR; what can't be a VR tells.
+    if not explicit or group == 0xFFFE or not (vr.isalpha() and vr.isupper()):
+        return tag, b"", _LENGTH.unpack_from(data_set, position + 4)[0], position + 8
+    if vr in _SHORT:
+        return tag, vr, length, position + 8
+    _within(data_set, position + 12, tag)
+    return tag, vr, _LENGTH.unpack_from(data_set, position + 8)[0], position + 12
+
+
+def _end_of_items(data_set: bytes, position: int, *, explicit: bool) -> int:
+    """Where a value of undefined length that starts at ``position`` ends, its delimiter included."""
+    # One entry for each open sequence and each open item, in turns: an odd number means that an item is due.
+    levels = [explicit]
+    while levels:
+        tag, vr, length, start = _element_at(data_set, position, explicit=levels[-1])
+        an_item_is_due = len(levels) % 2 == 1
+        if tag == (_SEQUENCE_END if an_item_is_due else _ITEM_END):
+            levels.pop()
+            position = start
+        elif an_item_is_due and tag != _ITEM:
+            raise BadObjectError(f"{_name(tag)} stands where an item should be.")
+        elif length == _UNDEFINED:
+            levels.append(levels[-1] and vr != b"UN")
+            position = start
+        else:
+            position = _within(data_set, start + length, tag)
+        if len(levels) > 2 * MAXIMUM_DEPTH:
+            raise BadObjectError(f"Sequences nest deeper than {MAXIMUM_DEPTH}.")
+    return position
+
+
+def _within(data_set: bytes, position: int, tag: int | None = None) -> int:
+    if position > len(data_set):
+        where = f"in {_name(tag)}" if tag is not None else "in the middle of an element"
+        raise BadObjectError(f"The data set ends {where}.")
+    return position
+
+
+def _name(tag: int) -> str:
+    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"

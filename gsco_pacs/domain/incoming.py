@@ -1,0 +1,25 @@
+"""What comes in over the network: an object that a peer wants stored, and what was not taken."""
+
+from dataclasses import dataclass
+
+from gsco_pacs.domain.study import Peer
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """One C-STORE request as it arrived: the command's UIDs, the context's transfer syntax, the data set's bytes."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    data_set: bytes
+    peer: Peer
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An association or an object that was not taken, and why; ``reason`` holds no patient data."""
+
+    peer: Peer
+    what: str
+    reason: str
