@@ -1,0 +1,83 @@
+"""What the specialists together hold on each finding: the measure of every sentence."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from gsco_pacs.domain.findings import Finding, Opinion, Presence
+from gsco_pacs.grounding.concepts import Section, section_of
+
+
+@dataclass(frozen=True)
+class Position:
+    """All opinions on one finding."""
+
+    finding: Finding
+    opinions: tuple[Opinion, ...]
+
+    @property
+    def presence(self) -> Presence:
+        """Present if one holds it so and none is against; absent if all hold it so; else uncertain."""
+        held = {opinion.presence for opinion in self.opinions}
+        if held == {Presence.ABSENT}:
+            return Presence.ABSENT
+        return (
+            Presence.PRESENT
+            if Presence.PRESENT in held and Presence.ABSENT not in held
+            else Presence.UNCERTAIN
+        )
+
+    @property
+    def disputed(self) -> bool:
+        """Whether one specialist holds it present and another absent."""
+        return {Presence.PRESENT, Presence.ABSENT} <= {opinion.presence for opinion in self.opinions}
+
+    @property
+    def probability(self) -> float:
+        """The highest estimate."""
+        return max(opinion.probability for opinion in self.opinions)
+
+    @property
+    def section(self) -> Section:
+        """Where it stands in a report."""
+        return section_of(self.finding.label, self.finding.text)
+
+    @property
+    def basis(self) -> tuple[str, ...]:
+        """Each opinion with the threshold that it passed, such as "cxr_findings 0.83 (present from 0.41)"."""
+        return tuple(f"{o.specialist} {o.probability:.2f} ({_threshold(o)})" for o in self.opinions)
+
+    @property
+    def holders(self) -> str:
+        """Who holds it and how strongly, such as "cxr_findings (0.83)"."""
+        return " and ".join(f"{o.specialist} ({o.probability:.2f})" for o in self.opinions)
+
+
+Positions = Mapping[str, Position]
+"""Label -> position."""
+
+
+def positions_of(opinions: Iterable[Opinion]) -> Positions:
+    """The positions on all findings, in the order in which a radiologist reports; likelier ones first."""
+    by_label: dict[str, list[Opinion]] = {}
+    for opinion in opinions:
+        by_label.setdefault(opinion.finding.label, []).append(opinion)
+    positions = [Position(held[0].finding, tuple(held)) for held in by_label.values()]
+    positions.sort(key=lambda p: (p.section, -p.probability, p.finding.label))
+    return {position.finding.label: position for position in positions}
+
+
+def assessed(positions: Positions, presence: Presence | None = None) -> tuple[Position, ...]:
+    """The positions on what can be found (never the label for "nothing found"), all or those of one presence."""
+    return tuple(
+        position
+        for position in positions.values()
+        if not position.finding.normal and presence in (None, position.presence)
+    )
+
+
+def _threshold(opinion: Opinion) -> str:
+    if opinion.presence is Presence.PRESENT:
+        return f"present from {opinion.present_from:.2f}"
+    if opinion.presence is Presence.ABSENT:
+        return f"absent below {opinion.absent_below:.2f}"
+    return f"absent below {opinion.absent_below:.2f}, present from {opinion.present_from:.2f}"

@@ -1,0 +1,87 @@
+"""brief: writes what the generalist is told, from a closed vocabulary and numbers only."""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from string import Template
+
+from gsco_pacs.domain.findings import Briefing, Consultation, Finding, Mode, Presence
+from gsco_pacs.grounding.positions import Position, Positions, assessed, positions_of
+from gsco_pacs.grounding.wording import percent
+
+VERSIONS = {"gsco": "gsco-v1", "gsco-single": "gsco-single-v1", "briefed": "briefed-v1"}
+"""Template as it is called in config.yaml -> its file. A changed text is a new file with a new number."""
+
+_OPINIONS = frozenset({"moed", "absent", "uncertain", "present"})
+_CASES = frozenset({"rad", "similar"})
+_NO_FINDING = "no finding"
+_NONE = "none"
+
+
+def brief(consultation: Consultation, findings: tuple[Finding, ...], mode: Mode, template: str) -> Briefing:
+    """The prompt for ``mode`` made from ``template``; empty in the mode ``specialists``, in which nobody is asked.
+
+    Nothing of a DICOM header enters: only labels, words and numbers of the bundles. ``gsco`` is the prompt of GSCo
+    (He et al. 2026) with bare labels, for one or more options; ``gsco-single`` its form for exactly one; ``briefed``
+    adds calibrated probabilities. A line of a template whose list the mode does not show is left out.
+    """
+    name = VERSIONS[template]
+    content = files("gsco_pacs").joinpath("prompts", f"{name}.txt").read_bytes()
+    values = _values(consultation, findings)
+    lines = [
+        Template(line).substitute(values) for line in content.decode().splitlines() if _shown(line, mode)
+    ]
+    # The published prompt is a triple-quoted string whose line breaks become spaces, also the first and the last.
+    prompt = "\n".join(lines) if template == "briefed" else f" {' '.join(lines)} "
+    return Briefing(
+        mode=mode,
+        prompt="" if mode is Mode.SPECIALISTS else prompt,
+        template=name,
+        template_sha256=hashlib.sha256(content).hexdigest(),
+        options=tuple(dict.fromkeys(finding.label for finding in findings)),
+    )
+
+
+def _shown(line: str, mode: Mode) -> bool:
+    used = set(re.findall(r"\$(\w+)", line))
+    return (mode.opinions_shown or not used & _OPINIONS) and (mode.cases_shown or not used & _CASES)
+
+
+def _values(consultation: Consultation, findings: tuple[Finding, ...]) -> Mapping[str, str]:
+    positions = positions_of(consultation.opinions)
+    normal = next((finding.label for finding in findings if finding.normal), _NO_FINDING)
+    known = {finding.label: finding for finding in findings}
+    recalled = [[label for label in case.labels if label in known] or [normal] for case in consultation.cases]
+    present = [p.finding.label for p in assessed(positions, Presence.PRESENT)]
+    return {
+        "examines": consultation.region or "medical",
+        "normal": normal,
+        "quoted_options": ", ".join(f"'{label}'" for label in known),
+        "words": ", ".join(dict.fromkeys(finding.text for finding in findings if not finding.normal)),
+        "rad": ",".join(label for labels in recalled for label in labels) or _NONE,
+        "moed": ",".join(present) or normal,
+        "similar": _counted(recalled, known),
+        **{presence.value: _estimates(positions, presence) for presence in Presence},
+    }
+
+
+def _counted(recalled: Iterable[list[str]], known: Mapping[str, Finding]) -> str:
+    cases = list(recalled)
+    counts = Counter(label for labels in cases for label in dict.fromkeys(labels))
+    return (
+        ", ".join(f"{_words(label, known)} {n} of {len(cases)}" for label, n in counts.most_common()) or _NONE
+    )
+
+
+def _words(label: str, known: Mapping[str, Finding]) -> str:
+    return _NO_FINDING if label not in known or known[label].normal else known[label].text
+
+
+def _estimates(positions: Positions, presence: Presence) -> str:
+    return ", ".join(_estimate(position) for position in assessed(positions, presence)) or _NONE
+
+
+def _estimate(position: Position) -> str:
+    return f"{position.finding.text} {' and '.join(percent(o.probability) for o in position.opinions)}"

@@ -1,0 +1,147 @@
+"""draft: asks the generalist, lets stand what the opinions support, and words the rest from the opinions."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from string import Template
+
+from gsco_pacs.domain.findings import (
+    Answer,
+    Briefing,
+    Consultation,
+    Draft,
+    Mode,
+    ModelIdentity,
+    Presence,
+    Statement,
+)
+from gsco_pacs.grounding.gate import FORMAL, Breach, Gate, Gated
+from gsco_pacs.grounding.positions import Positions, assessed, positions_of
+from gsco_pacs.grounding.wording import NAME, finding_statements, impression, wording_identity
+from gsco_pacs.ports import Generalist, Picture
+
+_RETRY = "retry-v1"
+_ORDER = (Presence.PRESENT, Presence.UNCERTAIN, Presence.ABSENT)
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    answer: Answer
+    gated: Gated
+
+
+def draft(
+    briefing: Briefing, consultation: Consultation, generalist: Generalist, pictures: Sequence[Picture]
+) -> Draft:
+    """The gated draft: the generalist's sentences that stand, else (and beside them) the structured wording.
+
+    The generalist is asked at most twice, the second time with its violations named; in the mode ``specialists``
+    it is not asked at all. Whatever it says, a finding that the specialists hold present or uncertain is in the
+    draft as just that, and nothing that they do not support is. Raises what ``generalist.answer`` raises.
+    """
+    positions = positions_of(consultation.opinions)
+    if briefing.mode is Mode.SPECIALISTS:
+        return _drafted(positions, wording_identity(), None, Gated((), (), ()))
+    recalled = frozenset(label for case in consultation.cases for label in case.labels)
+    gate = Gate(positions, briefing.options, recalled)
+    attempts = list(_attempts(briefing, generalist, pictures, gate))
+    if attempts[0].answer.model.name == NAME:  # it has no words of its own, so its silence is no violation
+        return _drafted(positions, generalist.identity, attempts[0].answer, Gated((), (), ()))
+    usable = [attempt for attempt in attempts if not attempt.gated.blocked]
+    best = usable[-1] if usable else attempts[-1]
+    made = _drafted(positions, generalist.identity, best.answer, best.gated)
+    disputes = [sentence for attempt in attempts for sentence in gate.disputes(attempt.gated)]
+    objections = [breach.objection for attempt in attempts for breach in attempt.gated.breaches]
+    return replace(
+        made,
+        disagreements=tuple(dict.fromkeys((*disputes, *made.disagreements))),
+        objections=tuple(dict.fromkeys(objections)),
+    )
+
+
+def _attempts(
+    briefing: Briefing, generalist: Generalist, pictures: Sequence[Picture], gate: Gate
+) -> Iterator[_Attempt]:
+    first = _attempt(briefing, generalist, pictures, gate)
+    yield first
+    reasons = _tellable(briefing, first.gated)
+    if reasons and first.answer.model.name != NAME:
+        text = files("gsco_pacs").joinpath("prompts", f"{_RETRY}.txt").read_text(encoding="utf-8")
+        again = Template(text).substitute(reasons="; ".join(reasons))
+        yield _attempt(replace(briefing, prompt=f"{briefing.prompt}\n{again}"), generalist, pictures, gate)
+
+
+def _attempt(briefing: Briefing, generalist: Generalist, pictures: Sequence[Picture], gate: Gate) -> _Attempt:
+    answer = generalist.answer(briefing, pictures)
+    if _closed(briefing):
+        return _Attempt(answer, gate.diagnosis(answer, single=briefing.template.startswith("gsco-single")))
+    return _Attempt(answer, gate.report(answer))
+
+
+def _closed(briefing: Briefing) -> bool:
+    """Whether the answer must consist of options (the diagnosis task) and not of sentences."""
+    return briefing.template.startswith("gsco")
+
+
+def _tellable(briefing: Briefing, gated: Gated) -> tuple[str, ...]:
+    """The violations in closed words; what the specialists hold only if the briefing has shown it.
+
+    A diagnosis is asked for again only if it could not be read: the generalist may differ, it is not talked round.
+    """
+    everything = briefing.mode.opinions_shown and not _closed(briefing)
+    told = (breach for breach in gated.breaches if everything or breach.violation in FORMAL)
+    return tuple(dict.fromkeys(_told(breach) for breach in told))
+
+
+def _told(breach: Breach) -> str:
+    """The reason without the quoted sentence, so that nothing the model made up comes back as an instruction."""
+    return breach.objection.reason
+
+
+def _drafted(positions: Positions, identity: ModelIdentity, answer: Answer | None, gated: Gated) -> Draft:
+    kept = () if gated.blocked else tuple(_once(gated.statements))
+    covered = {label for statement in kept for label in statement.labels}
+    added = tuple(
+        _seconded(statement, () if gated.blocked else gated.named)
+        for statement in finding_statements(positions)
+        if not covered & set(statement.labels) and (not kept or statement.presence is not Presence.ABSENT)
+    )
+    return Draft(
+        findings=tuple(sorted((*kept, *added), key=lambda s: _place(s, positions))),
+        impression=impression(positions),
+        disagreements=tuple(_among_specialists(positions)),
+        objections=(),
+        generalist=identity,
+        answer=answer,
+        wording="generalist" if kept else NAME,
+    )
+
+
+def _once(statements: Sequence[Statement]) -> Iterator[Statement]:
+    said: set[str] = set()
+    for statement in statements:
+        if not said & set(statement.labels):
+            yield statement
+        said.update(statement.labels)
+
+
+def _place(statement: Statement, positions: Positions) -> tuple[int, int]:
+    order = list(positions)
+    return _ORDER.index(statement.presence), min(order.index(label) for label in statement.labels)
+
+
+def _seconded(statement: Statement, named: Sequence[str]) -> Statement:
+    if set(statement.labels) & set(named):
+        return replace(statement, basis=(*statement.basis, "named by the generalist"))
+    return statement
+
+
+def _among_specialists(positions: Positions) -> Iterator[str]:
+    for position in positions.values():
+        if position.disputed:
+            yield f"The specialists disagree on {position.finding.text}: {position.holders}."
+    found = assessed(positions, Presence.PRESENT)
+    for position in positions.values():
+        if position.finding.normal and found and position.presence is Presence.PRESENT:
+            words = " and ".join(p.finding.text for p in found)
+            yield f"{position.holders} holds that nothing is found, against {words}."
