@@ -1,0 +1,163 @@
+"""What stands in a bundle: the `gsco` section of its metadata, its paths and its checksums. Needs no torch."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from gsco_pacs.domain.errors import BrokenBundleError
+
+METADATA = "configs/metadata.json"
+INFERENCE = "configs/inference.json"
+WEIGHTS = "models/model.safetensors"
+FEATURES = "index/features.safetensors"
+CASES = "index/cases.json"
+SUMS = "SHA256SUMS"
+EVALUATION = "docs/evaluation.json"
+
+_SUM_LINE = re.compile(r"(?P<sum>[0-9a-f]{64}) [ *](?P<name>[^/\\].*)")
+
+
+class Section(BaseModel):
+    """A frozen part of the metadata; a key that is not known is a mistake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CodeEntry(Section):
+    """A coded concept (PS3.3 section 8.8): the meaning has at most 64 characters."""
+
+    value: str = Field(min_length=1)
+    scheme: str = Field(min_length=1, max_length=16)
+    meaning: str = Field(min_length=1, max_length=64)
+
+
+class InputEntry(Section):
+    """Which images the specialist may be asked about; an empty tuple puts no condition."""
+
+    modalities: tuple[str, ...] = ()
+    sop_classes: tuple[str, ...] = ()
+    body_parts: tuple[str, ...] = ()
+    views: tuple[str, ...] = ()
+    min_rows: int = Field(default=1, ge=1)
+    min_columns: int = Field(default=1, ge=1)
+    max_images: int = Field(default=1, ge=1)
+
+
+class PrepareEntry(Section):
+    """How a picture becomes the network's input: resized to size x size, then (x - mean) / std."""
+
+    size: int = Field(ge=32)
+    mean: float
+    std: float = Field(gt=0)
+    fit: Literal["stretch", "pad"]
+
+
+class FindingEntry(Section):
+    """One label of the data set and how a report says it."""
+
+    label: str = Field(min_length=1)
+    text: str = Field(min_length=1)
+    code: CodeEntry
+    site: CodeEntry | None = None
+
+
+class LabelEntry(FindingEntry):
+    """One output of the network with its calibration and thresholds.
+
+    p = sigmoid(slope * logit + intercept), monotone because slope > 0. ``balanced_at`` is the threshold with
+    the best balanced accuracy on the validation split.
+    """
+
+    slope: float = Field(gt=0)
+    intercept: float
+    absent_below: float = Field(ge=0, le=1)
+    present_from: float = Field(ge=0, le=1)
+    balanced_at: float = Field(ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _is_ordered(self) -> Self:
+        if self.absent_below > self.present_from:
+            raise ValueError(f"{self.label}: absent_below is greater than present_from.")
+        return self
+
+
+class GscoSection(Section):
+    """The `gsco` section of metadata.json: what the node must know of a specialist."""
+
+    schema_: Literal[1] = Field(default=1, alias="schema")
+    task: Literal["multi-label", "multi-class"]
+    title: str
+    region: str
+    modality_phrase: str
+    input: InputEntry
+    prepare: PrepareEntry
+    labels: tuple[LabelEntry, ...] = Field(min_length=1)
+    normal_label: str | None = None
+    patient_salt: str | None = None
+    """Salt of the patients' hashes in the case index; None without an index."""
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Self:
+        names = [entry.label for entry in self.labels]
+        if len(set(names)) != len(names):
+            raise ValueError("a label stands twice.")
+        if self.normal_label is not None and self.normal_label not in names:
+            raise ValueError(f"normal_label {self.normal_label!r} is not among the labels.")
+        return self
+
+
+def read_metadata(content: bytes) -> tuple[dict[str, Any], GscoSection]:
+    """All of metadata.json and its checked `gsco` section; BrokenBundleError says what is wrong in it."""
+    try:
+        metadata = json.loads(content)
+        return metadata, GscoSection.model_validate(metadata["gsco"])
+    except (ValueError, KeyError, TypeError, ValidationError) as error:
+        raise BrokenBundleError(f"{METADATA}: {error}") from error
+
+
+class VerifiedFiles:
+    """The files of a bundle, each compared with SHA256SUMS in the moment it is read."""
+
+    def __init__(self, bundle: Path) -> None:
+        self.bundle = bundle
+        content = _sums_of(bundle)
+        self.digest = hashlib.sha256(content).hexdigest()
+        """Stands for all listed files at once."""
+        self.sums = _parsed_sums(bundle, content.decode())
+
+    def read(self, name: str) -> bytes:
+        """Bytes of the file ``name``; BrokenBundleError if it is missing, not listed or not what was listed."""
+        if name not in self.sums:
+            raise BrokenBundleError(f"{self.bundle.name}: {name} is not listed in {SUMS}.")
+        try:
+            content = (self.bundle / name).read_bytes()
+        except OSError as error:
+            raise BrokenBundleError(f"{self.bundle.name}: {name}: {error.strerror}.") from error
+        if hashlib.sha256(content).hexdigest() != self.sums[name]:
+            raise BrokenBundleError(f"{self.bundle.name}: {name} does not match its checksum in {SUMS}.")
+        return content
+
+
+def _sums_of(bundle: Path) -> bytes:
+    try:
+        return (bundle / SUMS).read_bytes()
+    except OSError as error:
+        raise BrokenBundleError(f"{bundle.name}: {SUMS}: {error.strerror}.") from error
+
+
+def _parsed_sums(bundle: Path, content: str) -> dict[str, str]:
+    matches = [_SUM_LINE.fullmatch(line) for line in content.splitlines()]
+    if not all(matches):
+        raise BrokenBundleError(f"{bundle.name}: {SUMS} is not in the format of sha256sum.")
+    return {match["name"]: match["sum"] for match in matches if match}
+
+
+def write_sums(bundle: Path) -> None:
+    """Write SHA256SUMS over every file the loader opens, in the format of `sha256sum -c`."""
+    present = [name for name in (METADATA, INFERENCE, WEIGHTS, FEATURES, CASES) if (bundle / name).is_file()]
+    lines = [f"{hashlib.sha256((bundle / name).read_bytes()).hexdigest()}  {name}\n" for name in present]
+    (bundle / SUMS).write_text("".join(lines), encoding="utf-8")

@@ -1,0 +1,89 @@
+"""Writes a trained specialist as a MONAI bundle."""
+
+import json
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+
+from gsco_pacs.adapters.bundle_format import INFERENCE, METADATA, WEIGHTS, GscoSection, write_sums
+from gsco_pacs.training.task import Task
+
+
+def write_bundle(
+    out: Path, task: Task, section: GscoSection, network_def: dict[str, Any], network: torch.nn.Module
+) -> None:
+    """Write metadata, network definition, weights (float16) and checksums into ``out``; other files stay."""
+    weights = {key: _half(value) for key, value in network.state_dict().items()}
+    _write(out / WEIGHTS, save(weights))
+    _write(out / INFERENCE, _as_json({"network_def": network_def}))
+    _write(out / METADATA, _as_json(_metadata(task, section)))
+    write_sums(out)
+
+
+def rewrite_section(out: Path, section: GscoSection) -> None:
+    """Put a changed `gsco` section into a bundle that is there already, and renew the checksums."""
+    metadata = json.loads((out / METADATA).read_bytes())
+    metadata["gsco"] = section.model_dump(mode="json", by_alias=True)
+    _write(out / METADATA, _as_json(metadata))
+    write_sums(out)
+
+
+def _half(value: torch.Tensor) -> torch.Tensor:
+    return value.detach().half().contiguous() if value.is_floating_point() else value.detach().clone()
+
+
+def _as_json(content: Any) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def _metadata(task: Task, section: GscoSection) -> dict[str, Any]:
+    """Return the keys that MONAI's bundle specification asks for, and our section."""
+    size = section.prepare.size
+    image = {"type": "image", "format": "magnitude", "modality": task.modality_phrase, "num_channels": 1}
+    outputs = {str(index): entry.label for index, entry in enumerate(section.labels)}
+    return {
+        "version": task.version,
+        "changelog": {task.version: "trained " + datetime.now(UTC).date().isoformat()},
+        "monai_version": version("monai"),
+        "pytorch_version": version("torch").split("+")[0],
+        "numpy_version": version("numpy"),
+        "optional_packages_version": {},
+        "name": task.name,
+        "task": task.title,
+        "description": task.description,
+        "authors": "the gsco_pacs developers",
+        "copyright": "Apache-2.0",
+        "intended_use": "Research only; not for diagnostic use.",
+        "network_data_format": {
+            "inputs": {
+                "image": image
+                | {
+                    "spatial_shape": [size, size],
+                    "dtype": "float32",
+                    "value_range": [],
+                    "is_patch_data": False,
+                }
+                | {"channel_def": {"0": "grey"}}
+            },
+            "outputs": {
+                "pred": {"type": "probabilities", "format": "classes", "num_channels": len(outputs)}
+                | {
+                    "spatial_shape": [len(outputs)],
+                    "dtype": "float32",
+                    "value_range": [],
+                    "is_patch_data": False,
+                }
+                | {"channel_def": outputs}
+            },
+        },
+        "gsco": section.model_dump(mode="json", by_alias=True),
+    }

@@ -1,0 +1,53 @@
+"""What a specialist is trained for: a task file (YAML) and its images in a manifest."""
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from gsco_pacs.adapters.bundle_format import FindingEntry, InputEntry, Section
+from gsco_pacs.adapters.labelled_images import LabelledImage, Split, read_images
+from gsco_pacs.domain.errors import ConfigError
+
+
+class Task(Section):
+    """A specialist to be: which images of a manifest, which labels, and how a report names them."""
+
+    name: str
+    version: str
+    title: str
+    description: str
+    region: str
+    modality_phrase: str
+    module: str
+    """Rows of the manifest with this module belong to the task."""
+    kind: Literal["multi-label", "multi-class"]
+    fit: Literal["stretch", "pad"]
+    flip: bool = False
+    """Whether left and right may be exchanged in training."""
+    input: InputEntry
+    labels: tuple[FindingEntry, ...] = Field(min_length=1)
+    normal_label: str | None = None
+
+
+def read_task(path: Path) -> Task:
+    """Return the task in ``path``; ConfigError names what is wrong in it."""
+    try:
+        return Task.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}.") from error
+    except (yaml.YAMLError, ValidationError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def read_cases(manifest: Path, task: Task, split: Split) -> tuple[LabelledImage, ...]:
+    """Return the task's images in one split; ConfigError if there is none, or one has a label that is not in the task."""
+    known = {entry.label for entry in task.labels}
+    images = read_images(manifest, task.module, split)
+    unknown = {label for image in images for label in image.labels} - known
+    if unknown:
+        raise ConfigError(
+            f"{manifest}: the labels {sorted(unknown)} of {task.module} are not in the task {task.name}."
+        )
+    return images
