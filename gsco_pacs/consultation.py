@@ -32,7 +32,7 @@ from gsco_pacs.domain.findings import (
 )
 from gsco_pacs.domain.study import StoredFile, Study
 from gsco_pacs.ports import Destination, Generalist, InputContract, Specialist
-from gsco_pacs.sr.headers import read_header
+from gsco_pacs.sr.source import read_header
 from gsco_pacs.steps.brief import brief
 from gsco_pacs.steps.compose import compose
 from gsco_pacs.steps.consult import consult
@@ -135,7 +135,16 @@ def draft_stage(
         run=run,
     )
     headers = [read_header(file.path) for file in files]
-    reports = compose(study, headers, consultation, drafted, provenance, equipment, predecessors, at)
+    reports = compose(
+        study,
+        headers,
+        consultation=consultation,
+        draft=drafted,
+        provenance=provenance,
+        equipment=equipment,
+        predecessors=predecessors,
+        at=at,
+    )
     return Drafted(briefing, drafted), reports
 
 

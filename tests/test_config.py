@@ -36,7 +36,7 @@ def load(tmp_path: Path, text: str) -> Config:
     ],
 )
 def test_a_mistake_is_named_with_what_to_do(tmp_path: Path, text: str, answer: str) -> None:
-    with pytest.raises(ConfigError, match="config.yaml") as caught:
+    with pytest.raises(ConfigError, match=r"config\.yaml") as caught:
         load(tmp_path, text)
     assert answer in str(caught.value)
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from pathlib import Path
 
 from gsco_pacs.adapters.database import check_schema, open_engine
 from gsco_pacs.adapters.file_store import FileStore
@@ -29,6 +30,11 @@ def open_database(config: Config) -> Database:
     return Database(engine)
 
 
+def store_dir(config: Config) -> Path:
+    """Where received images lie."""
+    return config.state_dir / "store"
+
+
 def open_store(config: Config) -> FileStore:
     """The store of received images, in the state directory."""
-    return FileStore(config.state_dir / "store", config.receiver.reserve_bytes)
+    return FileStore(store_dir(config), config.receiver.reserve_bytes)

@@ -168,7 +168,7 @@ class Desk:
             equipment=self._config.equipment,
             predecessors=self._jobs.predecessors(claim.job_id),
             run=claim.run,
-            at=datetime.now(UTC),
+            at=datetime.now().astimezone(),
         )
         return self._jobs.finish(claim, DRAFTED.dump_python(drafted, mode="json"), reports)
 
