@@ -93,6 +93,8 @@ class GscoSection(Section):
     title: str
     region: str
     modality_phrase: str
+    module: str
+    """Rows of a manifest with this module belong to the specialist."""
     input: InputEntry
     prepare: PrepareEntry
     labels: tuple[LabelEntry, ...] = Field(min_length=1)

@@ -61,10 +61,9 @@ class CaseIndex:
 
 
 def cases_as_json(cases: Sequence[ReferenceCase]) -> bytes:
-    """Return the content of index/cases.json."""
-    return (
-        json.dumps([{**vars(case), "labels": list(case.labels)} for case in cases], indent=1) + "\n"
-    ).encode()
+    """Return the content of index/cases.json, one case a line."""
+    rows = [json.dumps({"key": case.key, "labels": case.labels, "patient": case.patient}) for case in cases]
+    return ("[\n" + ",\n".join(rows) + "\n]\n").encode()
 
 
 def cases_from_json(content: bytes) -> tuple[ReferenceCase, ...]:

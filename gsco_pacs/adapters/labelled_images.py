@@ -1,7 +1,7 @@
 """Images with known labels: a manifest (CSV) and the files it names, for training and evaluation."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,10 +26,13 @@ class LabelledImage:
     view: str
 
 
-def read_images(manifest: Path, module: str, split: Split) -> tuple[LabelledImage, ...]:
-    """The images of one module and split; several labels of an image are joined by a bar. ConfigError without any.
+def read_images(
+    manifest: Path, module: str, split: Split, labels: Collection[str]
+) -> tuple[LabelledImage, ...]:
+    """The images of one module and split; several labels of an image are joined by a bar.
 
-    Columns: path (relative to the manifest), module, split, label, group, view.
+    Columns: path (relative to the manifest), module, split, label, group, view. ConfigError if there is no such image,
+    or one has a label that is not among ``labels``.
     """
     try:
         with manifest.open(newline="", encoding="utf-8") as lines:
@@ -40,12 +43,16 @@ def read_images(manifest: Path, module: str, split: Split) -> tuple[LabelledImag
         raise ConfigError(f"{manifest} has no column {error}.") from error
     if not rows:
         raise ConfigError(f"{manifest} has no image of module {module!r} in split {split!r}.")
-    return tuple(
+    images = tuple(
         LabelledImage(
             manifest.parent / row["path"], tuple(row["label"].split("|")), row["group"], row["view"]
         )
         for row in rows
     )
+    unknown = {label for image in images for label in image.labels} - set(labels)
+    if unknown:
+        raise ConfigError(f"{manifest}: {module} has labels that the task does not know: {sorted(unknown)}.")
+    return images
 
 
 def truth_of(images: Sequence[LabelledImage], labels: Sequence[str]) -> NDArray[np.float32]:

@@ -1,7 +1,7 @@
 """How good a specialist is on images that it has not learnt from."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -20,6 +20,7 @@ from gsco_pacs.adapters.labelled_images import (
     read_pixels,
     truth_of,
 )
+from gsco_pacs.adapters.progress_bar import Told
 from gsco_pacs.evaluation.metrics import (
     Interval,
     auc,
@@ -80,28 +81,27 @@ class SpecialistFigures:
 def evaluate_specialist(
     bundle: Path,
     manifest: Path,
-    module: str,
-    progress: Callable[[int, int], None],
+    progress: Told,
     *,
     split: Split = "test",
     reference: Path | None = None,
 ) -> SpecialistFigures:
-    """Return the figures of the bundle on the module's ``split`` and write them to docs/evaluation.json in it.
+    """Return the figures of the bundle on the ``split`` of its module and write them to docs/evaluation.json in it.
 
     ``reference``: a CSV of another model's probabilities (columns `Image Index` and `prob_<label>`).
-    ``progress`` is told (done, all).
     """
     specialist = load_bundle(bundle)
-    cases = read_images(manifest, module, split)
-    probabilities = _probabilities(specialist, cases, progress)
     entries = specialist.section.labels
-    truth = truth_of(cases, [entry.label for entry in entries])
+    labels = [entry.label for entry in entries]
+    cases = read_images(manifest, specialist.section.module, split, labels)
+    probabilities = _probabilities(specialist, cases, progress)
+    truth = truth_of(cases, labels)
     groups = [case.group for case in cases]
     figures = SpecialistFigures(
         name=specialist.identity.name,
         version=specialist.identity.version,
         weights_sha256=specialist.identity.sha256,
-        module=module,
+        module=specialist.section.module,
         split=split,
         evaluated=date.today().isoformat(),  # noqa: DTZ011 - the day on the wall
         n=len(cases),
@@ -127,13 +127,13 @@ def macro_auc(probabilities: Floats, truth: Floats) -> float:
 
 
 def _probabilities(
-    specialist: BundleSpecialist, cases: Sequence[LabelledImage], progress: Callable[[int, int], None]
+    specialist: BundleSpecialist, cases: Sequence[LabelledImage], progress: Told
 ) -> NDArray[np.float64]:
     rows = []
     for done, case in enumerate(cases, start=1):
         (look,) = specialist.look([Picture("", read_pixels(case.path))])
         rows.append(look.probabilities)
-        progress(done, len(cases))
+        progress(done, len(cases), "")
     return np.array(rows)
 
 

@@ -15,6 +15,7 @@ from torch.nn import functional
 from gsco_pacs.adapters.bundle_format import PrepareEntry
 from gsco_pacs.adapters.network_input import batch
 from gsco_pacs.adapters.networks import in_channels_last, last_linear
+from gsco_pacs.adapters.progress_bar import Told
 from gsco_pacs.training.augmentation import Augmentation, augmented
 
 BATCH_OF_EVALUATION = 32
@@ -56,6 +57,10 @@ class Epoch:
     number: int
     loss: float
     macro_auc: float
+    """On the validation split."""
+
+    def __str__(self) -> str:
+        return f"epoch {self.number}: loss {self.loss:.3f}, macro AUC on val {self.macro_auc:.3f}"
 
 
 def multi_label_loss(positive_weight: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
@@ -127,6 +132,7 @@ class Learner:
         loss: Callable[[Tensor, Tensor], Tensor],
         validate: Callable[[nn.Module], float],
         augmentation: Augmentation,
+        progress: Told,
     ) -> Iterator[Epoch]:
         """Learn epoch by epoch; after each the averaged network is validated and the consumer may copy it."""
         steps = math.ceil(len(train.pictures) / self._recipe.batch) * self._recipe.epochs
@@ -140,7 +146,10 @@ class Learner:
                 )
                 losses.append(self._step(pictures, train.targets[chosen], loss))
                 schedule.step()
-            yield Epoch(number, float(np.mean(losses)), validate(self.averaged))
+                progress(self._steps, steps, "")
+            epoch = Epoch(number, float(np.mean(losses)), validate(self.averaged))
+            progress(self._steps, steps, str(epoch))
+            yield epoch
 
     def _pace(self, step: int, steps: int) -> float:
         rise = max(1, round(self._recipe.warm_up * steps))

@@ -1,7 +1,7 @@
 """Trains a specialist from a manifest of images and writes it as a bundle."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,21 @@ from numpy.typing import NDArray
 from torch import nn
 
 from gsco_pacs.adapters.bundle_format import GscoSection, LabelEntry, PrepareEntry
-from gsco_pacs.adapters.labelled_images import LabelledImage, probabilities_in, read_pixels, truth_of
+from gsco_pacs.adapters.labelled_images import (
+    LabelledImage,
+    probabilities_in,
+    read_images,
+    read_pixels,
+    truth_of,
+)
 from gsco_pacs.adapters.network_input import squared
 from gsco_pacs.adapters.networks import EfficientNetLite0
+from gsco_pacs.adapters.progress_bar import Told
 from gsco_pacs.adapters.scores import decision_scores, probabilities_of
 from gsco_pacs.training.augmentation import Augmentation
 from gsco_pacs.training.bundle_writer import write_bundle
 from gsco_pacs.training.calibration import chosen_thresholds, fit_platt
 from gsco_pacs.training.learning import (
-    Epoch,
     Examples,
     Learner,
     Recipe,
@@ -31,9 +37,7 @@ from gsco_pacs.training.learning import (
     multi_label_loss,
 )
 from gsco_pacs.training.start import MEAN, STD, freeze_first, load_start
-from gsco_pacs.training.task import Task, read_cases, read_task
-
-Progress = Callable[[Epoch], None]
+from gsco_pacs.training.task import Task, read_task
 
 
 @dataclass(frozen=True)
@@ -59,14 +63,15 @@ class TrainingRequest:
     threads: int = 1
 
 
-def train_specialist(request: TrainingRequest, progress: Progress) -> Path:
+def train_specialist(request: TrainingRequest, progress: Told) -> Path:
     """Train on the split train, choose epoch, calibration and thresholds on val, and return the bundle's directory.
 
-    ``progress`` is told of each epoch. ConfigError if task, manifest or start weights are not usable.
+    ConfigError if task, manifest or start weights are not usable.
     """
     task = read_task(request.task)
     labels = [entry.label for entry in task.labels]
-    train_cases, val_cases = (read_cases(request.manifest, task, split) for split in ("train", "val"))
+    train_cases = read_images(request.manifest, task.module, "train", labels)
+    val_cases = read_images(request.manifest, task.module, "val", labels)
     torch.set_num_threads(request.threads)
     torch.manual_seed(request.seed)
     network_def = _network_def(len(labels), request.size)
@@ -98,7 +103,7 @@ def _best(
     prepare: PrepareEntry,
     train: tuple[Examples, NDArray[np.float32]],
     val: Examples,
-    progress: Progress,
+    progress: Told,
 ) -> nn.Module:
     """Return the averaged network of the epoch with the highest macro AUC on ``val``."""
     examples, truth = train
@@ -116,8 +121,7 @@ def _best(
     def validate(averaged: nn.Module) -> float:
         return macro_auc(logits_of(averaged, val, prepare), val.targets.numpy())
 
-    for epoch in learner.epochs(examples, loss, validate, augmentation):
-        progress(epoch)
+    for epoch in learner.epochs(examples, loss, validate, augmentation, progress):
         if epoch.macro_auc > highest:
             best, highest = copy.deepcopy(learner.averaged), epoch.macro_auc
     return best
@@ -164,6 +168,7 @@ def _section(
         title=task.title,
         region=task.region,
         modality_phrase=task.modality_phrase,
+        module=task.module,
         input=task.input,
         prepare=prepare,
         labels=tuple(entries),

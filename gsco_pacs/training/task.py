@@ -1,4 +1,4 @@
-"""What a specialist is trained for: a task file (YAML) and its images in a manifest."""
+"""What a specialist is trained for, as a task file (YAML) says it."""
 
 from pathlib import Path
 from typing import Literal
@@ -7,7 +7,6 @@ import yaml
 from pydantic import Field, ValidationError
 
 from gsco_pacs.adapters.bundle_format import FindingEntry, InputEntry, Section
-from gsco_pacs.adapters.labelled_images import LabelledImage, Split, read_images
 from gsco_pacs.domain.errors import ConfigError
 
 
@@ -39,15 +38,3 @@ def read_task(path: Path) -> Task:
         raise ConfigError(f"{path}: {error.strerror}.") from error
     except (yaml.YAMLError, ValidationError) as error:
         raise ConfigError(f"{path}: {error}") from error
-
-
-def read_cases(manifest: Path, task: Task, split: Split) -> tuple[LabelledImage, ...]:
-    """Return the task's images in one split; ConfigError if there is none, or one has a label that is not in the task."""
-    known = {entry.label for entry in task.labels}
-    images = read_images(manifest, task.module, split)
-    unknown = {label for image in images for label in image.labels} - known
-    if unknown:
-        raise ConfigError(
-            f"{manifest}: the labels {sorted(unknown)} of {task.module} are not in the task {task.name}."
-        )
-    return images
