@@ -9,7 +9,7 @@ from gsco_pacs.domain.findings import Code, ModelIdentity, Opinion, Presence, St
 from gsco_pacs.sr import codes
 from gsco_pacs.sr.material import Material
 from gsco_pacs.sr.tree import container, context, root, text
-from gsco_pacs.sr.wording import WARNING, counted, percent
+from gsco_pacs.sr.wording import WARNING, counted, percent, plain
 
 _NAMED = 5
 """So many images are named one by one; more are counted."""
@@ -46,19 +46,19 @@ def _statements(name: Code, statements: Sequence[Statement]) -> Iterator[Content
         yield text(name, "None stated.")
     for statement in statements:
         basis = f" [{', '.join(statement.basis)}]" if statement.basis else ""
-        yield text(name, statement.text + basis)
+        yield text(name, plain(statement.text) + basis)
 
 
 def _basis(material: Material) -> Iterator[ContentItem]:
     draft = material.draft
     for line in _opinions(material.consultation.opinions):
         yield text(codes.OPINION, line)
-    for line in _cases(material):
-        yield text(codes.SIMILAR_CASES, line)
     for line in draft.disagreements:
         yield text(codes.DISAGREEMENT, line)
     for objection in draft.objections:
         yield text(codes.OBJECTION, f'"{objection.sentence}" - {objection.reason}')
+    for line in _cases(material):
+        yield text(codes.SIMILAR_CASES, line)
     yield text(codes.IMAGES_READ, _names(material, material.consultation.read) or "none")
     for line in _not_read(material):
         yield text(codes.NOT_READ, line)
@@ -83,7 +83,7 @@ def _opinions(opinions: Iterable[Opinion]) -> Iterator[str]:
 
 
 def _threshold(opinion: Opinion) -> str:
-    bounds = f"present from {percent(opinion.present_from)}"
+    bounds = f"present from {100 * opinion.present_from:.3g} %"
     return bounds if opinion.presence is Presence.PRESENT else f"uncertain, {bounds}"
 
 

@@ -140,7 +140,8 @@ def _bytes(dataset: Dataset, tag: BaseTag) -> bytes:
         return b""
     element: DataElement | RawDataElement = dataset.get_item(tag)
     if isinstance(element, RawDataElement):
-        return element.value or b""
+        value = element.value or b""
+        return value + b" " * (len(value) % 2)
     buffer = DicomBytesIO()
     buffer.is_little_endian, buffer.is_implicit_VR = True, True
     write_data_element(buffer, element, dataset._character_set)  # noqa: SLF001 - as pydicom's own writer asks for it
@@ -152,6 +153,8 @@ def _allowed(keyword: str, vr: str, value: bytes, charset: Sequence[str]) -> boo
         text = decode_bytes(value, convert_encodings(list(charset)), TEXT_VR_DELIMS).rstrip("\0 ")
         validate_value(vr, text, RAISE)
     except (ValueError, LookupError):
+        return False
+    if vr == "PN" and any(group.count("^") > 4 for group in text.split("=")):
         return False
     return "\\" not in text and (keyword != "PatientSex" or text in _SEXES)
 
@@ -173,7 +176,10 @@ def _respelled(value: str) -> str:
     extended = re.fullmatch(r"ISO[ _-]?2022[ _-]?IR[ _-]?(\d+)", value.strip(), re.IGNORECASE)
     if extended:
         return f"ISO 2022 IR {extended[1]}"
-    return f"ISO_IR {alone[1]}" if alone else value.strip()
+    if alone:
+        return f"ISO_IR {alone[1]}"
+    # GB18030 contains GBK byte for byte, and validators know it.
+    return "GB18030" if value.strip() == "GBK" else value.strip()
 
 
 def _readable(content: bytes, charset: Sequence[str]) -> bool:

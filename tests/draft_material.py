@@ -1,0 +1,170 @@
+"""A study, a consultation and a draft to compose reports from; each test changes what it is about."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from pydicom import Dataset
+
+from gsco_pacs.config import Equipment
+from gsco_pacs.domain.findings import (
+    Answer,
+    Code,
+    Consultation,
+    Draft,
+    Exclusion,
+    Finding,
+    Mode,
+    ModelIdentity,
+    Objection,
+    Opinion,
+    Predecessor,
+    Presence,
+    Provenance,
+    Report,
+    SimilarCase,
+    Statement,
+)
+from gsco_pacs.domain.study import Instance, Study
+from gsco_pacs.steps.compose import compose
+
+AT = datetime(2026, 3, 4, 15, 16, 17)  # noqa: DTZ001 - reports are dated in local time
+STUDY_UID = "1.2.826.0.1.3680043.8.498.1"
+DX = "1.2.840.10008.5.1.4.1.1.1.1"
+
+EFFUSION = Finding(
+    "Effusion",
+    "pleural effusion",
+    Code("60046008", "SCT", "Pleural effusion"),
+    Code("3120008", "SCT", "Pleural structure"),
+)
+CARDIOMEGALY = Finding("Cardiomegaly", "cardiomegaly", Code("8186001", "SCT", "Cardiomegaly"))
+EDEMA = Finding("Edema", "pulmonary edema", Code("19242006", "SCT", "Pulmonary edema"))
+NORMAL = Finding("No Finding", "no finding", Code("111286", "DCM", "No abnormality"), normal=True)
+
+CXR = ModelIdentity("cxr_findings", "1.0.0", "ab" * 32, ("calibration=Platt",))
+GENERALIST = ModelIdentity("radiologist_lm", "2.1", "cd" * 32)
+
+
+def header(series: int = 1, image: int = 1, **attributes: Any) -> Dataset:
+    """The header of a chest radiograph; an attribute that is given as None is missing."""
+    dataset = Dataset()
+    values = {
+        "SOPClassUID": DX,
+        "SOPInstanceUID": f"{STUDY_UID}.{series}.{image}",
+        "StudyInstanceUID": STUDY_UID,
+        "SeriesInstanceUID": f"{STUDY_UID}.{series}",
+        "PatientName": "Example^Chest",
+        "PatientID": "EX-1",
+        "IssuerOfPatientID": "EXAMPLE",
+        "PatientBirthDate": "19600102",
+        "PatientSex": "F",
+        "StudyDate": "20260304",
+        "StudyTime": "101112",
+        "StudyID": "S1",
+        "AccessionNumber": "ACC1",
+        "ReferringPhysicianName": "Referrer^Example",
+        "StudyDescription": "Chest two views",
+        "Modality": "DX",
+        "SeriesNumber": series,
+        "InstanceNumber": image,
+        "Rows": 2048,
+        "Columns": 1536,
+    }
+    for keyword, value in {**values, **attributes}.items():
+        if value is not None:
+            setattr(dataset, keyword, value)
+    return dataset
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The arguments of ``compose`` but for the study, which is made from the headers."""
+
+    headers: Sequence[Dataset]
+    consultation: Consultation
+    draft: Draft
+    provenance: Provenance
+    predecessors: Sequence[Predecessor] = ()
+    at: datetime = AT
+    revision: int = 1
+
+    def composed(self) -> tuple[Report, Report]:
+        return compose(
+            study_of(self.headers, self.revision),
+            deepcopy(list(self.headers)),
+            consultation=self.consultation,
+            draft=self.draft,
+            provenance=self.provenance,
+            equipment=Equipment(),
+            predecessors=self.predecessors,
+            at=self.at,
+        )
+
+
+def study_of(headers: Sequence[Dataset], revision: int) -> Study:
+    instances = tuple(
+        Instance(
+            study_instance_uid=str(ds.StudyInstanceUID),
+            series_instance_uid=str(ds.SeriesInstanceUID),
+            sop_instance_uid=str(ds.SOPInstanceUID),
+            sop_class_uid=str(ds.SOPClassUID),
+            transfer_syntax_uid="1.2.840.10008.1.2.1",
+            sha256="11" * 32,
+            size=1,
+            path="11/11",
+        )
+        for ds in headers
+    )
+    return Study(STUDY_UID, revision, instances)
+
+
+def parts(*headers: Dataset, **changes: Any) -> Parts:
+    """A chest study of two images, of which the lateral one was not read, with one finding that is present."""
+    held = headers or (header(1, 1), header(1, 2))
+    uids = [str(ds.SOPInstanceUID) for ds in held]
+    first = uids[0]
+    consultation = Consultation(
+        specialists=(CXR,),
+        read=(first,),
+        opinions=(
+            Opinion("cxr_findings", EFFUSION, 0.832, 0.10, 0.41, first),
+            Opinion("cxr_findings", CARDIOMEGALY, 0.30, 0.12, 0.55, first),
+            Opinion("cxr_findings", EDEMA, 0.004, 0.08, 0.33, first),
+            Opinion("cxr_findings", NORMAL, 0.05, 0.20, 0.60, first),
+        ),
+        cases=(
+            SimilarCase("cxr_findings", "c-7f3a", ("Effusion", "Cardiomegaly"), 0.91, first),
+            SimilarCase("cxr_findings", "c-0b11", (), 0.87, first),
+        ),
+        exclusions=tuple(Exclusion(uid, "the view is lateral") for uid in uids[1:]),
+        region="chest X-ray",
+    )
+    draft = Draft(
+        findings=(
+            Statement(
+                "There is a pleural effusion.", ("Effusion",), Presence.PRESENT, ("cxr_findings 0.83",)
+            ),
+            Statement(
+                "The heart may be enlarged.", ("Cardiomegaly",), Presence.UNCERTAIN, ("cxr_findings 0.30",)
+            ),
+        ),
+        impression=(Statement("Pleural effusion.", ("Effusion",), Presence.PRESENT, ()),),
+        disagreements=("cardiomegaly: the generalist calls it absent, cxr_findings uncertain",),
+        objections=(Objection("There is a rib fracture.", "no opinion and no image supports it"),),
+        generalist=GENERALIST,
+        answer=Answer("There is a pleural effusion.", GENERALIST, image_seen=True),
+        wording="generalist",
+    )
+    provenance = Provenance(
+        node_version="0.1.0",
+        config_sha256="ef" * 32,
+        route="chest-radiograph",
+        mode=Mode.MOED_RAD,
+        template="briefed",
+        template_sha256="12" * 32,
+        inputs=tuple((uid, "11" * 32) for uid in uids),
+    )
+    return replace(Parts(held, consultation, draft, provenance), **changes)
