@@ -207,5 +207,18 @@ def send(
         raise typer.Exit(1)
 
 
+@app.command()
+def demo(
+    paths: Annotated[list[Path] | None, typer.Argument(help="Your own DICOM; without it a synthetic study.")] = None,
+    out: Annotated[Path, typer.Option(help="Where the node's state, the reports and the picture go.")] = Path("demo-out"),
+) -> None:
+    """Bring a node up, send a study to it over DICOM and show the draft."""
+    from gsco_pacs.processes.demo import run_demo
+    from gsco_pacs.testing.samples import write_samples
+
+    if not run_demo(paths or write_samples(out / "samples"), out):
+        raise typer.Exit(1)
+
+
 def _print_json(value: object) -> None:
     print(json.dumps(value, default=str, indent=2, ensure_ascii=False))

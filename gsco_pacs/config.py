@@ -226,8 +226,8 @@ class RouteSettings(Settings):
     """One of `generalists`."""
     mode: Mode = Mode.MOED_RAD
     """What the generalist is told: `specialists` (it is not asked), `generalist` (nothing), `moed`, `rad`, `moed+rad`."""
-    template: Literal["gsco", "briefed"] = "briefed"
-    """The prompt: `gsco` is the published one (bare labels), `briefed` adds probabilities."""
+    template: Literal["gsco", "gsco-single", "briefed"] = "briefed"
+    """The prompt: `gsco` is the published one (bare labels; `gsco-single` if exactly one applies), `briefed` adds probabilities."""
     similar_cases: Annotated[int, Field(ge=0, le=100)] = 10
     """How many similar cases are recalled from each specialist's index."""
     priority: Literal["stat", "routine"] = "routine"

@@ -122,7 +122,8 @@ def draft_stage(
 ) -> tuple[Drafted, tuple[Report, ...]]:
     """Brief the generalist, draft the report under the grounding gate and compose the two SRs."""
     read = [file for file in files if file.instance.sop_instance_uid in consultation.read]
-    briefing = brief(consultation, route.mode, route.template)
+    findings = tuple(dict.fromkeys(opinion.finding for opinion in consultation.opinions))
+    briefing = brief(consultation, findings, route.mode, route.template)
     drafted = draft(briefing, consultation, generalist, prepare(read, _ANY_IMAGE).pictures)
     provenance = Provenance(
         node_version=__version__,

@@ -98,7 +98,10 @@ def test_the_migrations_build_what_the_models_say(url: str) -> None:
     Base.metadata.create_all(made)
     for table in Base.metadata.tables:
         names = [{column["name"] for column in inspect(engine).get_columns(table)} for engine in (migrated, made)]
-        indexes = [{index["name"] for index in inspect(engine).get_indexes(table)} for engine in (migrated, made)]
+        indexes = [
+            {index["name"] for index in inspect(engine).get_indexes(table) if "duplicates_constraint" not in index}
+            for engine in (migrated, made)
+        ]
         assert names[0] == names[1]
         assert indexes[0] == indexes[1]
 

@@ -32,16 +32,17 @@ def open_generalist(name: str, config: Config) -> Generalist:
     if settings is None:
         raise ConfigError(f"The generalist {name!r} is no longer in the configuration.")
     if isinstance(settings, StructuredGeneralist):
-        from gsco_pacs.adapters.structured_generalist import StructuredWording
+        from gsco_pacs.adapters import structured_generalist
 
-        return StructuredWording()
+        return structured_generalist.StructuredGeneralist()
     if isinstance(settings, OpenAIGeneralist):
-        from gsco_pacs.adapters.openai_generalist import OpenAIServer
+        from gsco_pacs.adapters import openai_generalist
 
-        return OpenAIServer(settings)
-    from gsco_pacs.adapters.transformers_generalist import Transformers
+        return openai_generalist.OpenAIGeneralist(settings)
+    from gsco_pacs.adapters import transformers_generalist
 
-    return Transformers(settings, config.absolute(settings.path))
+    path = config.absolute(settings.path)
+    return transformers_generalist.TransformersGeneralist(path, settings.device, settings.dtype, settings.max_new_tokens)
 
 
 def specialists_of(routes: tuple[RouteSettings, ...]) -> tuple[str, ...]:

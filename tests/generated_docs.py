@@ -1,0 +1,143 @@
+"""The pages that are made from the code: ``make docs`` writes them, tests/test_docs.py compares them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+import typer
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from gsco_pacs import cli
+from gsco_pacs.config import (
+    AnyOf,
+    Config,
+    DimseDestination,
+    FolderDestination,
+    Match,
+    OpenAIGeneralist,
+    RouteSettings,
+    Sender,
+    Settings,
+    StructuredGeneralist,
+    TransformersGeneralist,
+)
+from gsco_pacs.domain.job import ACTIVE, MOVES, SETTLED, Stage, State
+
+DOCS = Path(__file__).parents[1] / "docs"
+MADE = "<!-- Made from the code by `make docs`; change the code, not this page. -->\n"
+
+
+def states() -> str:
+    """The state machine as a drawing and a table."""
+    drawn = [f"    {before} --> {after}: {event}" for (before, event), after in MOVES.items() if before != after]
+    stays = [f"{event} keeps a job {before}" for (before, event), after in MOVES.items() if before == after]
+    return "\n".join(
+        [
+            "# The states of a job", MADE,
+            "A job is one revision of a study on its way. "
+            f"Active: {_list(ACTIVE)}. Settled: {_list(SETTLED)}. "
+            f"The stages ({_list(Stage)}) are a column, not states: a finished stage queues the next one. "
+            f"{'; '.join(stays)}. Every other pair of state and event is refused.", "",
+            "```mermaid", "stateDiagram-v2", f"    [*] --> {State.COLLECTING}", *drawn,
+            *(f"    {state} --> [*]" for state in State if state in SETTLED), "```", "",
+        ]
+    )  # fmt: skip
+
+
+def _list(values: Any) -> str:
+    return ", ".join(value for value in State if value in values) or ", ".join(values)
+
+
+def configuration() -> str:
+    """Every key of config.yaml with its type, default and meaning."""
+    groups: list[tuple[str, type[BaseModel]]] = [("The top level", Config)]
+    groups += [
+        (f"`{name}`", field.annotation)
+        for name, field in Config.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Settings)
+    ]
+    groups += [
+        ("One of `receiver.senders`", Sender),
+        ("One of `routes`", RouteSettings),
+        ("A condition on a tag (`when`)", Match),
+        ("A generalist of kind `structured`", StructuredGeneralist),
+        ("A generalist of kind `transformers`", TransformersGeneralist),
+        ("A generalist of kind `openai`", OpenAIGeneralist),
+        ("A destination of kind `dimse`", DimseDestination),
+        ("A destination of kind `folder`", FolderDestination),
+    ]
+    head = [
+        "# Configuration", MADE,
+        "One YAML file: `--config FILE`, else `$GSCO_PACS_CONFIG`, else `./config.yaml`, else the one that comes with "
+        "the package. A wrong key is answered with the nearest right one; `gsco-pacs check` checks the file.", "",
+        "Conditions combine: `all: […]`, `any: […]`, `not: …`, and `one_image: …`, which binds several tests to one and "
+        f"the same image. {AnyOf.__name__} and the others nest. A test on a tag holds if any image of the study meets it.", "",
+    ]  # fmt: skip
+    return "\n".join([*head, *(line for title, group in groups for line in _group(title, group))])
+
+
+def _group(title: str, group: type[BaseModel]) -> Iterator[str]:
+    yield f"## {title}\n"
+    yield f"{(group.__doc__ or '').strip()}\n"
+    yield "| key | type | default | meaning |"
+    yield "| --- | --- | --- | --- |"
+    for name, field in group.model_fields.items():
+        if not field.exclude:
+            meaning = (field.description or (getattr(field.annotation, "__doc__", "") or "")).split("\n\n")[0].replace("\n", " ")
+            yield f"| `{field.alias or name}` | {_type(field.annotation)} | {_default(field)} | {meaning} |"
+    yield ""
+
+
+def _type(annotation: Any) -> str:
+    if get_origin(annotation) is Annotated:
+        return _type(get_args(annotation)[0])
+    arguments = [argument for argument in get_args(annotation) if argument is not Ellipsis]
+    if str(annotation).startswith("typing.Literal"):
+        return " or ".join(f"`{argument}`" for argument in arguments)
+    if get_origin(annotation) is tuple:
+        return f"list of {_type(arguments[0])}"
+    if get_origin(annotation) is dict:
+        return "name: settings"
+    if arguments:
+        return " or ".join(_type(argument) for argument in arguments if argument is not type(None))
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "settings"
+    return {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "Path": "path"}.get(
+        annotation.__name__, annotation.__name__.lower()
+    )
+
+
+def _default(field: Any) -> str:
+    if field.default is PydanticUndefined:
+        return "required"
+    if isinstance(field.default, BaseModel | dict) or field.default in ((), None):
+        return ""
+    return f"`{field.default}`"
+
+
+def commands() -> str:
+    """Every command with its options, from the parser itself."""
+    root = typer.main.get_command(cli.app)
+    lines = ["# Commands", MADE, "`gsco-pacs COMMAND --help` says the same.", ""]
+    lines += ["| command | what it does | options |", "| --- | --- | --- |"]
+    lines += _commands(root, ())
+    return "\n".join([*lines, ""])
+
+
+def _commands(group: Any, path: tuple[str, ...]) -> Iterator[str]:
+    for name, command in sorted(group.commands.items()):
+        if hasattr(command, "commands"):
+            yield from _commands(command, (*path, name))
+            continue
+        options = [parameter.opts[0] for parameter in command.params if parameter.opts[0].startswith("--")]
+        arguments = [parameter.name.upper() for parameter in command.params if not parameter.opts[0].startswith("--")]
+        words = " ".join((*path, name, *arguments))
+        yield f"| `{words}` | {(command.help or '').splitlines()[0]} | {', '.join(f'`{o}`' for o in options)} |"
+
+
+PAGES = {"states.md": states, "config.md": configuration, "commands.md": commands}
+
+if __name__ == "__main__":
+    for page, make in PAGES.items():
+        (DOCS / page).write_text(make(), encoding="utf-8")

@@ -1,0 +1,97 @@
+"""A whole node of a test's own: real processes, a free port, a state directory, and the record to look at."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gsco_pacs.adapters.audit import Audit, StudyHistory
+from gsco_pacs.adapters.database import migrate, open_engine
+from gsco_pacs.adapters.ledger import Database
+from gsco_pacs.adapters.send_files import Scp, Sent, send_files
+from gsco_pacs.config import Config, load_config, shipped
+from gsco_pacs.domain.job import SETTLED, State
+from gsco_pacs.testing.private_process import free_port
+
+
+class Node:
+    """A node on loopback; its processes can be killed one by one."""
+
+    def __init__(self, folder: Path, **changes: Any) -> None:
+        content = yaml.safe_load(shipped("config.yaml").read_text())
+        content |= {"state": "state", "settle": {"quiet_seconds": 1}, "workers": {"lease_seconds": 3}}
+        content["receiver"] |= {"port": free_port()}
+        content["retry"] = {"first_seconds": 0.5, "longest_seconds": 1}
+        self.file = folder / "config.yaml"
+        self.file.write_text(yaml.safe_dump(content | changes))
+        self.log = folder / "node.log"
+        self.config: Config = load_config(self.file)
+        migrate(self.config.database_url)
+        self.audit = Audit(Database(open_engine(self.config.database_url)))
+
+    @contextmanager
+    def running(self) -> Iterator[subprocess.Popen[bytes]]:
+        """The node's processes, up and listening; stopped by SIGTERM at the end."""
+        with self.log.open("ab") as log:
+            command = [sys.executable, "-m", "gsco_pacs", "--config", str(self.file), "node"]
+            process = subprocess.Popen(command, stdout=log, stderr=log)
+            try:
+                self._wait_for_port()
+                yield process
+            finally:
+                process.send_signal(signal.SIGTERM)
+                process.wait(60)
+
+    def send(self, *paths: Path) -> list[Sent]:
+        """C-STORE the files to the node."""
+        receiver = self.config.receiver
+        scp = Scp("127.0.0.1", receiver.port, receiver.ae_title, receiver.senders[0].ae_title)
+        return send_files(paths, scp, lambda _: None)
+
+    def settled(self, uid: str, seconds: float = 120) -> StudyHistory:
+        """The study's history, when its newest job has settled."""
+        return self.wait(uid, lambda history: State(history.revisions[0].job.state) in SETTLED, seconds)
+
+    def wait(self, uid: str, until: Callable[[StudyHistory], bool], seconds: float = 120) -> StudyHistory:
+        """The study's history as soon as ``until`` holds."""
+        deadline = time.monotonic() + seconds
+        while not until(history := self.audit.study(uid)):
+            assert time.monotonic() < deadline, f"{history.revisions[0].job}\n{self.log.read_text()[-3000:]}"
+            time.sleep(0.1)
+        return history
+
+    def processes(self, command: str) -> list[int]:
+        """Process ids, oldest first, of this node's processes that were started as ``command``, children included."""
+        wanted = [str(self.file), *command.split()]
+        return [pid for pid, words in _commands() if _contains(words, wanted)]
+
+    def _wait_for_port(self) -> None:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.config.receiver.port), 1).close()
+            except OSError:
+                assert time.monotonic() < deadline, self.log.read_text()[-3000:]
+                time.sleep(0.1)
+            else:
+                return
+
+
+def _commands() -> Iterator[tuple[int, list[str]]]:
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
+        try:
+            yield pid, Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+        except OSError:
+            continue
+
+
+def _contains(words: Sequence[str], wanted: Sequence[str]) -> bool:
+    return any(list(words[start : start + len(wanted)]) == list(wanted) for start in range(len(words)))

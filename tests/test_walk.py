@@ -1,0 +1,211 @@
+"""The main job, end to end, with the real processes: a study goes in over DICOM, two draft SRs come out."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset, dcmread, examples
+from pydicom.filereader import read_dataset
+from pydicom.uid import ImplicitVRLittleEndian
+
+from gsco_pacs.adapters.audit import StudyHistory
+from gsco_pacs.domain.job import Event, Stage, State
+from gsco_pacs.testing.pacs import Answer, Arrival, HangUp, LoopbackPacs
+from gsco_pacs.testing.phantoms import encoded, make_dx
+from tests.running_node import Node
+
+
+@pytest.fixture
+def chest(tmp_path: Path) -> Callable[[str], Path]:
+    """Writes a chest phantom of a study of its own and returns the file."""
+
+    def write(study: str, instance: str = "1") -> Path:
+        path = tmp_path / f"chest-{study}-{instance}.dcm"
+        path.write_bytes(encoded(make_dx(320, 280, study=study, instance=instance)))
+        return path
+
+    return write
+
+
+def uid_of(path: Path) -> str:
+    return str(dcmread(path, stop_before_pixels=True).StudyInstanceUID)
+
+
+def dimse(pacs: LoopbackPacs) -> dict[str, object]:
+    settings = {"kind": "dimse", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port, "timeout_seconds": 5}
+    return {"results": settings}
+
+
+def dataset(arrival: Arrival) -> Dataset:
+    implicit = arrival.transfer_syntax_uid == ImplicitVRLittleEndian
+    return read_dataset(BytesIO(arrival.data_set), is_implicit_VR=implicit, is_little_endian=True)
+
+
+def events(history: StudyHistory) -> list[str]:
+    return [moment.event for moment in history.revisions[0].moments]
+
+
+@pytest.fixture(params=["sqlite and folder", "postgresql and redis", "postgresql and rabbitmq"])
+def servers(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The embedded default, and the two production brokers with the production database."""
+    if request.param == "sqlite and folder":
+        return {}
+    broker = request.getfixturevalue(request.param.split()[-1])
+    return {"database": request.getfixturevalue("postgresql").new_database(), "broker": broker.url}
+
+
+def test_a_study_that_is_sent_comes_back_as_two_draft_reports(
+    tmp_path: Path, chest: Callable[[str], Path], servers: dict[str, str], loopback_pacs: LoopbackPacs
+) -> None:
+    image = chest("1")
+    node = Node(tmp_path, destinations=dimse(loopback_pacs), **servers)
+    with node.running():
+        assert [sent.status for sent in node.send(image)] == [0]
+        history = node.settled(uid_of(image))
+    assert history.revisions[0].job.state == State.DELIVERED, history.revisions[0].job.reason
+    assert events(history) == [
+        Event.INSTANCE_STORED, Event.STUDY_CLOSED, *[Event.CLAIMED, Event.STAGE_FINISHED] * 2, Event.CLAIMED,
+        Event.REPORTS_ACCEPTED,
+    ]  # fmt: skip
+    source = dcmread(image)
+    arrived = [dataset(arrival) for arrival in loopback_pacs.arrivals]
+    assert [report.SeriesNumber for report in arrived] == [9001, 9002]
+    for report in arrived:
+        assert report.StudyInstanceUID == source.StudyInstanceUID
+        assert report.PatientID == source.PatientID
+        assert (report.CompletionFlag, report.VerificationFlag, report.PreliminaryFlag) == (
+            "COMPLETE", "UNVERIFIED", "PRELIMINARY",
+        )  # fmt: skip
+    products = history.revisions[0].products
+    assert len(products[Stage.CONSULT]["opinions"]) == 15
+    assert len(products[Stage.CONSULT]["cases"]) == 10
+    assert products[Stage.DRAFT]["briefing"]["prompt"]
+
+
+def test_studies_that_no_route_or_no_specialist_fits_are_skipped_with_the_reason(tmp_path: Path) -> None:
+    ct, hand = tmp_path / "ct.dcm", tmp_path / "hand.dcm"
+    shutil.copyfile(examples.get_path("ct"), ct)
+    hand.write_bytes(encoded(make_dx(320, 280, study="2", ViewPosition="LL")))
+    node = Node(tmp_path)
+    with node.running():
+        node.send(ct, hand)
+        no_route = node.settled(uid_of(ct)).revisions[0].job
+        no_fit = node.settled(uid_of(hand)).revisions[0].job
+    assert (no_route.state, no_fit.state) == (State.SKIPPED, State.SKIPPED)
+    assert "the study has CT" in no_route.reason
+    assert "ViewPosition" in no_fit.reason
+
+
+def test_a_late_image_makes_a_second_draft_that_names_the_first(
+    tmp_path: Path, chest: Callable[..., Path], loopback_pacs: LoopbackPacs
+) -> None:
+    first, late = chest("3", "1"), chest("3", "2")
+    node = Node(tmp_path, destinations=dimse(loopback_pacs))
+    with node.running():
+        node.send(first)
+        node.settled(uid_of(first))
+        node.send(late, first)
+        history = node.wait(uid_of(first), lambda h: len(h.revisions) == 2 and h.revisions[0].job.state == State.DELIVERED)
+    old, new = (
+        [dataset(arrival) for arrival in loopback_pacs.arrivals[start : start + 2]] for start in (0, 2)
+    )
+    assert len(loopback_pacs.arrivals) == 4
+    assert history.received[0].resent == 1
+    for before, after in zip(old, new, strict=True):
+        assert after.SeriesInstanceUID != before.SeriesInstanceUID
+        assert _predecessors(after) == [before.SOPInstanceUID]
+
+
+def _predecessors(report: Dataset) -> list[str]:
+    return [
+        instance.ReferencedSOPInstanceUID
+        for study in report.PredecessorDocumentsSequence
+        for series in study.ReferencedSeriesSequence
+        for instance in series.ReferencedSOPSequence
+    ]
+
+
+def test_a_pacs_that_was_down_gets_the_same_bytes_later_without_a_second_inference(
+    tmp_path: Path, chest: Callable[[str], Path]
+) -> None:
+    image = chest("4")
+    with LoopbackPacs([Answer(0xA700), Answer(HangUp.DROP)]) as pacs:
+        node = Node(tmp_path, destinations=dimse(pacs))
+        with node.running():
+            node.send(image)
+            history = node.settled(uid_of(image))
+    revision = history.revisions[0]
+    assert revision.job.state == State.DELIVERED
+    assert [attempt.stage for attempt in revision.attempts].count(Stage.CONSULT) == 1
+    assert Event.FAILED_FOR_NOW in events(history)
+    by_uid: dict[str, set[bytes]] = {}
+    for arrival in pacs.arrivals:
+        by_uid.setdefault(arrival.sop_instance_uid, set()).add(arrival.data_set)
+    assert len(by_uid) == 2
+    assert all(len(contents) == 1 for contents in by_uid.values())
+
+
+def test_a_pacs_that_refuses_for_good_parks_the_job_until_an_operator_tries_again(
+    tmp_path: Path, chest: Callable[[str], Path]
+) -> None:
+    image = chest("5")
+    with LoopbackPacs([Answer(0x0122), Answer(0x0122)]) as pacs:
+        node = Node(tmp_path, destinations=dimse(pacs))
+        with node.running():
+            node.send(image)
+            parked = node.settled(uid_of(image)).revisions[0].job
+            _command(node, "retry", uid_of(image))
+            again = node.wait(uid_of(image), lambda h: h.revisions[0].job.state == State.DELIVERED)
+    assert parked.state == State.FAILED
+    assert "0x0122" in parked.reason
+    assert Event.REQUEUED in events(again)
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_a_worker_that_is_killed_loses_nothing_and_doubles_nothing(
+    tmp_path: Path, chest: Callable[[str], Path], stage: Stage
+) -> None:
+    images = [chest(f"6{number}") for number in range(3)]
+    with LoopbackPacs([Answer(delay_seconds=0.5)] * 100) as pacs:
+        node = Node(tmp_path, destinations=dimse(pacs))
+        with node.running():
+            node.send(*images)
+            node.wait(uid_of(images[0]), lambda h: _in(h, stage))
+            for pid in node.processes(f"worker {stage}"):
+                os.kill(pid, signal.SIGKILL)
+            histories = [node.settled(uid_of(image)) for image in images]
+    assert [history.revisions[0].job.state for history in histories] == [State.DELIVERED] * 3
+    assert any(Event.LEASE_LOST in events(history) for history in histories)
+    uids = {arrival.sop_instance_uid for arrival in pacs.arrivals}
+    assert len(uids) == 6
+
+
+def _in(history: StudyHistory, stage: Stage) -> bool:
+    job = history.revisions[0].job
+    return (job.state, job.stage) == (State.RUNNING, stage)
+
+
+def test_what_was_unfinished_when_the_node_stopped_is_finished_at_the_next_start(
+    tmp_path: Path, chest: Callable[[str], Path]
+) -> None:
+    image = chest("7")
+    node = Node(tmp_path)
+    with node.running():
+        assert node.send(image)[0].status == 0
+    assert node.audit.study(uid_of(image)).revisions[0].job.state == State.COLLECTING
+    started = time.monotonic()
+    with node.running():
+        assert node.settled(uid_of(image)).revisions[0].job.state == State.DELIVERED
+    assert time.monotonic() - started < 120
+
+
+def _command(node: Node, *words: str) -> str:
+    command = [sys.executable, "-m", "gsco_pacs", "--config", str(node.file), *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
