@@ -1,0 +1,52 @@
+"""Step of walk 2: the reports go to every destination of the route."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gsco_pacs.domain.errors import GscoError, PermanentError, TransientError
+from gsco_pacs.domain.findings import Receipt, Report
+from gsco_pacs.ports import Destination
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A destination that did not take everything, and why."""
+
+    destination: str
+    error: GscoError
+
+
+@dataclass(frozen=True)
+class Deliveries:
+    """What the destinations took in this attempt, and who did not."""
+
+    receipts: tuple[Receipt, ...]
+    failures: tuple[Failure, ...]
+
+    @property
+    def error(self) -> TransientError | PermanentError | None:
+        """None if all went well; transient if trying again may help at one destination, else permanent."""
+        if not self.failures:
+            return None
+        reasons = "; ".join(f"{failure.destination}: {failure.error}" for failure in self.failures)
+        passing = any(isinstance(failure.error, TransientError) for failure in self.failures)
+        return TransientError(reasons) if passing else PermanentError(reasons)
+
+
+def deliver(
+    reports: Sequence[Report], destinations: Sequence[Destination], receipts: Sequence[Receipt] = ()
+) -> Deliveries:
+    """Send each destination the reports that it gave no receipt for; a failure of one holds up none of the others.
+
+    ``receipts`` are those of earlier attempts. The caller stores the new ones before it looks at the error.
+    """
+    taken = {(receipt.destination, receipt.sop_instance_uid) for receipt in receipts}
+    got: list[Receipt] = []
+    failures: list[Failure] = []
+    for destination in destinations:
+        owed = [report for report in reports if (destination.name, report.sop_instance_uid) not in taken]
+        try:
+            got.extend(destination.send(owed) if owed else ())
+        except (TransientError, PermanentError) as error:
+            failures.append(Failure(destination.name, error))
+    return Deliveries(tuple(got), tuple(failures))
