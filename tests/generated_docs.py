@@ -9,16 +9,14 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from gsco_pacs import cli
+from gsco_pacs.conditions import Match, Settings
 from gsco_pacs.config import (
-    AnyOf,
     Config,
     DimseDestination,
     FolderDestination,
-    Match,
     OpenAIGeneralist,
     RouteSettings,
     Sender,
-    Settings,
     StructuredGeneralist,
     TransformersGeneralist,
 )
@@ -72,7 +70,7 @@ def configuration() -> str:
         "One YAML file: `--config FILE`, else `$GSCO_PACS_CONFIG`, else `./config.yaml`, else the one that comes with "
         "the package. A wrong key is answered with the nearest right one; `gsco-pacs check` checks the file.", "",
         "Conditions combine: `all: […]`, `any: […]`, `not: …`, and `one_image: …`, which binds several tests to one and "
-        f"the same image. {AnyOf.__name__} and the others nest. A test on a tag holds if any image of the study meets it.", "",
+        "the same image. A test on a tag holds if any image of the study meets it.", "",
     ]  # fmt: skip
     return "\n".join([*head, *(line for title, group in groups for line in _group(title, group))])
 
@@ -101,11 +99,14 @@ def _type(annotation: Any) -> str:
         return "name: settings"
     if arguments:
         return " or ".join(_type(argument) for argument in arguments if argument is not type(None))
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    return _word(annotation)
+
+
+def _word(kind: type) -> str:
+    if issubclass(kind, BaseModel):
         return "settings"
-    return {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "Path": "path"}.get(
-        annotation.__name__, annotation.__name__.lower()
-    )
+    words = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "Path": "path"}
+    return words.get(kind.__name__, kind.__name__.lower())
 
 
 def _default(field: Any) -> str:

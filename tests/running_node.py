@@ -1,10 +1,7 @@
 """A whole node of a test's own: real processes, a free port, a state directory, and the record to look at."""
 
 import os
-import signal
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,10 +13,10 @@ import yaml
 from gsco_pacs.adapters.audit import Audit, StudyHistory
 from gsco_pacs.adapters.database import migrate, open_engine
 from gsco_pacs.adapters.ledger import Database
+from gsco_pacs.adapters.node_process import free_port, running_node
 from gsco_pacs.adapters.send_files import Scp, Sent, send_files
 from gsco_pacs.config import Config, load_config, shipped
 from gsco_pacs.domain.job import SETTLED, State
-from gsco_pacs.testing.private_process import free_port
 
 
 class Node:
@@ -40,15 +37,8 @@ class Node:
     @contextmanager
     def running(self) -> Iterator[subprocess.Popen[bytes]]:
         """The node's processes, up and listening; stopped by SIGTERM at the end."""
-        with self.log.open("ab") as log:
-            command = [sys.executable, "-m", "gsco_pacs", "--config", str(self.file), "node"]
-            process = subprocess.Popen(command, stdout=log, stderr=log)
-            try:
-                self._wait_for_port()
-                yield process
-            finally:
-                process.send_signal(signal.SIGTERM)
-                process.wait(60)
+        with running_node(self.config, self.file, self.log) as process:
+            yield process
 
     def send(self, *paths: Path) -> list[Sent]:
         """C-STORE the files to the node."""
@@ -72,17 +62,6 @@ class Node:
         """Process ids, oldest first, of this node's processes that were started as ``command``, children included."""
         wanted = [str(self.file), *command.split()]
         return [pid for pid, words in _commands() if _contains(words, wanted)]
-
-    def _wait_for_port(self) -> None:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.config.receiver.port), 1).close()
-            except OSError:
-                assert time.monotonic() < deadline, self.log.read_text()[-3000:]
-                time.sleep(0.1)
-            else:
-                return
 
 
 def _commands() -> Iterator[tuple[int, list[str]]]:

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from gsco_pacs.config import Condition, RouteSettings
+from gsco_pacs.conditions import Condition
+from gsco_pacs.config import RouteSettings
 from gsco_pacs.domain.study import Header
 from gsco_pacs.steps.route import keywords, route, why_not
 

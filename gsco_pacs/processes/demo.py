@@ -1,12 +1,7 @@
 """The demo: a node of its own, a study sent over DICOM, and the draft shown to the person."""
 
-import signal
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -18,9 +13,10 @@ from rich.table import Table
 from gsco_pacs.adapters.audit import Audit, Revision, StudyHistory
 from gsco_pacs.adapters.database import migrate, open_engine
 from gsco_pacs.adapters.ledger import Database
+from gsco_pacs.adapters.node_process import free_port, running_node
 from gsco_pacs.adapters.send_files import Scp, Sent, send_files
 from gsco_pacs.config import Config, find_config, load_config
-from gsco_pacs.domain.errors import OutOfResourcesError, PeerUnavailableError
+from gsco_pacs.domain.errors import OutOfResourcesError
 from gsco_pacs.domain.job import SETTLED, Stage, State
 from gsco_pacs.domain.study import Instance, StoredFile
 from gsco_pacs.pixels.rendering import png
@@ -30,7 +26,6 @@ from gsco_pacs.processes.parts import store_dir
 from gsco_pacs.sr.reading import as_text
 from gsco_pacs.steps.prepare import prepare
 
-START_SECONDS = 120.0
 FINISH_SECONDS = 600.0
 _ANY_IMAGE = InputContract((), (), (), (), min_rows=1, min_columns=1, max_images=1)
 
@@ -43,9 +38,8 @@ def run_demo(files: Sequence[Path], out: Path) -> bool:
     config = load_config(config_file)
     migrate(config.database_url)
     audit = Audit(Database(open_engine(config.database_url)))
-    with _node(config_file, out / "node.log"):
-        console.print(f"The node is starting; its log: {out / 'node.log'}")
-        _wait_for_port(config)
+    console.print(f"The node is starting; its log: {out / 'node.log'}")
+    with running_node(config, config_file, out / "node.log"):
         sent = send_files(files, _scp(config), lambda one: _say_sent(console, one))
         studies = list(dict.fromkeys(one.study_instance_uid for one in sent if one.status is not None))
         histories = _watch(console, audit, studies)
@@ -58,43 +52,12 @@ def _write_config(out: Path) -> Path:
     """The configuration that is in force, with a state of its own, a free port and a short quiet time."""
     content = yaml.safe_load(find_config().read_text(encoding="utf-8"))
     content["state"] = "state"
-    content["receiver"] |= {"host": "127.0.0.1", "port": _free_port()}
+    content["receiver"] |= {"host": "127.0.0.1", "port": free_port()}
     content["settle"] = {"quiet_seconds": 2}
     content["destinations"] = {name: {"kind": "folder", "path": "reports"} for name in content["destinations"]}
     path = out.absolute() / "config.yaml"
     path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     return path
-
-
-@contextmanager
-def _node(config_file: Path, log: Path) -> Iterator[None]:
-    command = [sys.executable, "-m", "gsco_pacs", "--config", str(config_file), "node"]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)
-        try:
-            yield
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_for_port(config: Config) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            socket.create_connection((config.receiver.host, config.receiver.port), 1).close()
-        except OSError:
-            if time.monotonic() > deadline:
-                raise PeerUnavailableError(f"The node did not come up in {START_SECONDS:g} s: see its log.") from None
-            time.sleep(0.2)
-        else:
-            return
 
 
 def _scp(config: Config) -> Scp:
