@@ -1,0 +1,82 @@
+"""Reports at a PACS that somebody else wrote."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+from pydicom import dcmread
+
+from gsco_pacs.adapters.store_scu import StoreScu
+from gsco_pacs.config import DimseDestination
+from gsco_pacs.domain.findings import Report
+from gsco_pacs.testing.servers import OrthancServer
+
+Reports = tuple[Report, Report]
+
+
+@pytest.fixture
+def destination(orthanc: OrthancServer) -> StoreScu:
+    settings = DimseDestination(
+        kind="dimse", ae_title=orthanc.ae_title, host="127.0.0.1", port=orthanc.dicom_port
+    )
+    return StoreScu("pacs", settings, "GSCO")
+
+
+@pytest.fixture
+def image_at_pacs(orthanc: OrthancServer, chest_dx: tuple[Path, ...]) -> str:
+    """The study's images are there first, as in a hospital; gives the Study Instance UID."""
+    for file in chest_dx:
+        httpx.post(f"{orthanc.url}/instances", content=file.read_bytes()).raise_for_status()
+    return str(dcmread(chest_dx[0]).StudyInstanceUID)
+
+
+def test_both_reports_appear_in_the_study_of_the_images_in_series_of_their_own(
+    orthanc: OrthancServer, destination: StoreScu, image_at_pacs: str, chest_reports: Reports
+) -> None:
+    receipts = destination.send(chest_reports)
+
+    assert [receipt.status for receipt in receipts] == ["0x0000", "0x0000"]
+    (study,) = orthanc.find("Study", {"StudyInstanceUID": image_at_pacs})
+    series = [orthanc.get(f"/series/{key}")["MainDicomTags"] for key in study["Series"]]
+    assert sorted(tags["Modality"] for tags in series) == ["DX", "SR", "SR"]
+    assert {tags["SeriesInstanceUID"] for tags in series if tags["Modality"] == "SR"} == {
+        report.series_instance_uid for report in chest_reports
+    }
+    assert all("AI DRAFT" in tags["SeriesDescription"] for tags in series if tags["Modality"] == "SR")
+    assert len(orthanc.find("Patient", {"PatientID": study["PatientMainDicomTags"]["PatientID"]})) == 1
+
+
+def test_the_pacs_gives_back_the_data_set_that_was_stored(
+    orthanc: OrthancServer, destination: StoreScu, chest_reports: Reports
+) -> None:
+    destination.send(chest_reports)
+    for report in chest_reports:
+        (instance,) = orthanc.find("Instance", {"SOPInstanceUID": report.sop_instance_uid})
+        file = httpx.get(f"{orthanc.url}/instances/{instance['ID']}/file").content
+        assert _data_set(file) == _data_set(report.content)
+
+
+def test_a_second_sending_changes_nothing_at_the_pacs(
+    orthanc: OrthancServer, destination: StoreScu, chest_reports: Reports
+) -> None:
+    def at_pacs() -> dict[str, str]:
+        found = orthanc.find(
+            "Instance", {"SOPClassUID": "", "StudyInstanceUID": chest_reports[0].study_instance_uid}
+        )
+        files = {one["ID"]: httpx.get(f"{orthanc.url}/instances/{one['ID']}/file").content for one in found}
+        return {key: hashlib.sha256(file).hexdigest() for key, file in files.items()}
+
+    destination.send(chest_reports)
+    before = at_pacs()
+    destination.send(chest_reports)
+    assert at_pacs() == before
+    assert len(before) >= 2
+
+
+def _data_set(file: bytes) -> bytes:
+    """What follows the file meta information, whose first element is its length (PS3.10 section 7.1)."""
+    head = re.compile(rb"DICM\x02\x00\x00\x00UL\x04\x00(.{4})", re.DOTALL).match(file, 128)
+    assert head is not None
+    return file[head.end() + int.from_bytes(head[1], "little") :]
