@@ -100,7 +100,7 @@ def test_studies_that_no_route_or_no_specialist_fits_are_skipped_with_the_reason
         no_fit = node.settled(uid_of(hand)).revisions[0].job
     assert (no_route.state, no_fit.state) == (State.SKIPPED, State.SKIPPED)
     assert "the study has CT" in no_route.reason
-    assert "ViewPosition" in no_fit.reason
+    assert "View Position" in no_fit.reason
 
 
 def test_a_late_image_makes_a_second_draft_that_names_the_first(

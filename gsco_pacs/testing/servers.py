@@ -137,9 +137,9 @@ def private_postgresql() -> Iterator[PostgresqlServer]:
 
 
 @contextmanager
-def private_redis() -> Iterator[RedisServer]:
-    """A fresh Redis."""
-    port = free_port()
+def private_redis(port: int = 0) -> Iterator[RedisServer]:
+    """A fresh Redis, on ``port`` or on a free one."""
+    port = port or free_port()
     serve = [program("redis-server", "redis-server"), "--port", str(port), "--bind", "127.0.0.1"]
     with (
         _own_folder() as folder,
