@@ -1,0 +1,82 @@
+"""Sample synthetic chest radiographs from the shipped generator (how it was made: docs/synthetic.md)."""
+
+import json
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+from torch.nn import functional
+
+from gsco_pacs.adapters.bundle_format import VerifiedFiles
+from gsco_pacs.training.generator import enlarged
+from gsco_pacs.training.generator_networks import VelocityUNet
+
+SIZE = 1024
+GRAIN = 0.012
+COARSE_STEPS, DETAIL_STEPS = 30, 10
+
+
+class ChestGenerator:
+    """The two trained networks, their files checked against SHA256SUMS; BrokenBundleError if they are not the listed ones."""
+
+    def __init__(self, folder: Path) -> None:
+        files = VerifiedFiles(folder)
+        shape = json.loads(files.read("generator.json"))
+        self.full_size, self.detail_spread = int(shape["full_size"]), float(shape["detail_spread"])
+        self.coarse = _network(files.read("coarse.safetensors"), shape, "coarse", guided=False)
+        self.detail = _network(files.read("detail.safetensors"), shape, "detail", guided=True)
+
+    @torch.inference_mode()
+    def sample(self, seed: int) -> NDArray[np.float32]:
+        """Return the (288, 288) radiograph of a seed, 0 = black, 1 = white; the same on one machine for the same seed."""
+        random = torch.Generator().manual_seed(seed)
+        side = self.full_size // self.coarse.patch
+        coarse = _flowed(self.coarse, torch.randn(1, 1, side, side, generator=random), None, COARSE_STEPS)
+        noise = torch.randn(1, 1, self.full_size, self.full_size, generator=random)
+        detail = _flowed(self.detail, noise, coarse, DETAIL_STEPS)
+        radiograph = enlarged(coarse) + self.detail_spread * detail
+        picture: NDArray[np.float32] = ((radiograph[0, 0] + 2) / 4).clamp(0, 1).numpy()
+        return picture
+
+
+@cache
+def load_generator(folder: Path) -> ChestGenerator:
+    """Load a generator once a process."""
+    return ChestGenerator(folder)
+
+
+def exposed(radiograph: NDArray[np.float32], seed: int, size: int = SIZE) -> NDArray[np.float32]:
+    """Enlarge a radiograph to (size, size) as a detector would show it: smooth, with a little correlated noise."""
+    batch = torch.from_numpy(radiograph)[None, None]
+    smooth = functional.interpolate(batch, size=(size, size), mode="bicubic", align_corners=False)[
+        0, 0
+    ].numpy()
+    grain = gaussian_filter(np.random.default_rng(seed).standard_normal((size, size)), 0.6)
+    noisy = smooth + GRAIN / grain.std() * grain * np.sqrt(0.3 + 0.7 * np.clip(smooth, 0, 1))
+    picture: NDArray[np.float32] = np.clip(noisy, 0, 1).astype(np.float32)
+    return picture
+
+
+def _network(weights: bytes, shape: dict[str, list[int]], name: str, *, guided: bool) -> VelocityUNet:
+    network = VelocityUNet(int(str(shape["patch"])), tuple(shape[f"{name}_widths"]), guided=guided)
+    network.load_state_dict({key: value.float() for key, value in load(weights).items()})
+    return network.eval()
+
+
+def _flowed(network: VelocityUNet, noise: Tensor, guide: Tensor | None, steps: int) -> Tensor:
+    """Follow the velocity from noise (time 1) to a picture (time 0) with Heun's method."""
+    times = torch.linspace(1, 0, steps + 1)
+    x = noise
+    for now, then in pairwise(times):
+        velocity = network(x, now.expand(len(x)), guide)
+        guess = x + (then - now) * velocity
+        if then > 0:
+            velocity = (velocity + network(guess, then.expand(len(x)), guide)) / 2
+        x = x + (then - now) * velocity
+    return x
