@@ -1,9 +1,14 @@
 """A study, a consultation and a draft to compose reports from; each test changes what it is about."""
 
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from pydicom import Dataset
@@ -168,3 +173,16 @@ def parts(*headers: Dataset, **changes: Any) -> Parts:
         inputs=tuple((uid, "11" * 32) for uid in uids),
     )
     return replace(Parts(held, consultation, draft, provenance), **changes)
+
+
+def dcmtk(program: str, report: Report, folder: Path, *options: str) -> str:
+    """What DCMTK's program says about the report; pynetdicom's scripts of the same names are passed over."""
+    own = str(Path(sys.prefix) / "bin")
+    path = os.pathsep.join(p for p in os.environ["PATH"].split(os.pathsep) if str(Path(p).resolve()) != own)
+    found = shutil.which(program, path=path)
+    assert found, f"{program} is missing: install dcmtk"
+    file = folder / f"{report.kind}.dcm"
+    file.write_bytes(report.content)
+    ended = subprocess.run([found, *options, str(file)], capture_output=True, check=False, timeout=60)
+    assert ended.returncode == 0, ended.stderr.decode()
+    return ended.stdout.decode("utf-8", "replace")

@@ -3,9 +3,6 @@
 import json
 import os
 import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from io import BytesIO
@@ -20,7 +17,7 @@ from gsco_pacs.domain.errors import BadObjectError, ConfigError, InvalidReportEr
 from gsco_pacs.domain.findings import Exclusion, Predecessor, Report, ReportKind, Statement
 from gsco_pacs.sr import validate as gate
 from gsco_pacs.sr.reading import as_text, read
-from tests.draft_material import AT, CXR, DX, STUDY_UID, Parts, header, parts
+from tests.draft_material import AT, CXR, DX, STUDY_UID, Parts, dcmtk, header, parts
 
 GOLDENS = Path(__file__).parent / "goldens"
 PART_FAILED = Exclusion("lung_ct", "the model ran out of memory", failed=True)
@@ -42,19 +39,6 @@ def _by_name(document: Dataset, meaning: str) -> list[Dataset]:
 
 def _uids_in(document: Dataset) -> set[str]:
     return {str(element.value) for element in document.iterall() if element.VR == "UI"}
-
-
-def _dcmtk(program: str, report: Report, folder: Path) -> str:
-    """What DCMTK's program says about the report; pynetdicom's scripts of the same names are passed over."""
-    own = str(Path(sys.prefix) / "bin")
-    path = os.pathsep.join(p for p in os.environ["PATH"].split(os.pathsep) if str(Path(p).resolve()) != own)
-    found = shutil.which(program, path=path)
-    assert found, f"{program} is missing: install dcmtk"
-    file = folder / f"{report.kind}.dcm"
-    file.write_bytes(report.content)
-    ended = subprocess.run([found, str(file)], capture_output=True, check=False, timeout=60)
-    assert ended.returncode == 0, ended.stderr.decode()
-    return ended.stdout.decode("utf-8", "replace")
 
 
 def _many_series() -> Parts:
@@ -121,8 +105,8 @@ def test_dciodvfy_dcmtk_and_highdicom_accept_both_reports_of(case: str, tmp_path
     narrative, coded = CASES[case]().composed()
     for report in (narrative, coded):
         assert gate.errors_in(report.content) == []
-        assert "AI DRAFT" in _dcmtk("dsrdump", report, tmp_path)
-        assert "</html>" in _dcmtk("dsr2html", report, tmp_path)
+        assert "AI DRAFT" in dcmtk("dsrdump", report, tmp_path)
+        assert "</html>" in dcmtk("dsr2html", report, tmp_path)
     assert EnhancedSR.from_dataset(_open(narrative)).content.is_root
     assert Comprehensive3DSR.from_dataset(_open(coded)).content.is_root
 

@@ -18,7 +18,7 @@ from gsco_pacs.sr.reading import as_html, as_text, read
 from gsco_pacs.sr.source import read_header
 from gsco_pacs.sr.validate import errors_in
 from gsco_pacs.sr.wording import plain
-from tests.draft_material import DX, STUDY_UID, Parts, header, parts
+from tests.draft_material import DX, STUDY_UID, Parts, dcmtk, header, parts
 
 PATIENT_NAME = Tag("PatientName")
 SCRIPTS = {
@@ -71,6 +71,16 @@ def test_a_name_keeps_its_bytes_and_its_character_set(name: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
+def test_dcmtk_reads_a_report_with_a_name_in(name: str, tmp_path: Path) -> None:
+    converts = "ISO 2022 IR 87" not in SCRIPTS[name]  # which the C library's iconv does not know
+    for report in parts(_image_of(name, tmp_path)).composed():
+        assert "AI DRAFT" in dcmtk("dsrdump", report, tmp_path)
+        html = dcmtk("dsr2html", report, tmp_path, *(["+U8"] if converts else []))
+        assert "AI DRAFT" in html
+        assert not converts or str(_open(report).PatientName).partition("=")[0].partition("^")[0] in html
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_a_text_that_the_images_character_set_lacks_turns_the_document_to_utf_8_and_keeps_the_name(
     name: str, tmp_path: Path
 ) -> None:
@@ -109,6 +119,11 @@ def test_a_missing_or_wrong_character_set_is_replaced_by_one_that_the_bytes_fit(
         document = _open(report)
         assert document.SpecificCharacterSet == written
         assert _raw_name(document).rstrip() == value
+
+
+def test_text_that_a_modality_padded_with_nul_is_padded_as_the_standard_asks() -> None:
+    for report in parts(_named(b"Miller\0\0", None)).composed():
+        assert _raw_name(_open(report)) == b"Miller"
 
 
 def test_nested_request_texts_keep_their_script(tmp_path: Path) -> None:

@@ -39,11 +39,13 @@ OPTIONAL = (
     "PatientAge", "PatientSize", "PatientWeight",
 )  # fmt: skip
 _REQUEST_REQUIRED = (
-    "ReferencedStudySequence", "AccessionNumber", "PlacerOrderNumberImagingServiceRequest",
+    "AccessionNumber", "PlacerOrderNumberImagingServiceRequest",
     "FillerOrderNumberImagingServiceRequest", "RequestedProcedureID", "RequestedProcedureDescription",
     "RequestedProcedureCodeSequence",
 )  # fmt: skip
 _REQUEST_OPTIONAL = ("IssuerOfAccessionNumberSequence", "ReasonForTheRequestedProcedure")
+_CODE = {"CodeValue", "CodingSchemeDesignator", "CodeMeaning"}
+_UNIVERSAL = {"UniversalEntityID", "UniversalEntityIDType"}
 _SEXES = {"M", "F", "O", ""}
 _ALONE = re.compile(r"ISO_IR (?!6$|13$)\d+|GB18030|GBK")
 """Sets in which our text needs no escape sequences (PS3.3 section C.12.1.1.2)."""
@@ -102,6 +104,7 @@ def _requests(header: Dataset, charset: Sequence[str]) -> Iterable[Dataset]:
         for keyword in (*_REQUEST_REQUIRED, *_REQUEST_OPTIONAL):
             holder = item if item.get(keyword) else header
             _copy(holder, request, keyword, charset, required=keyword in _REQUEST_REQUIRED)
+        request.ReferencedStudySequence = []
         yield request
 
 
@@ -113,7 +116,7 @@ def _copy(source: Dataset, target: Dataset, keyword: str, charset: Sequence[str]
         if items or required:
             target.add_new(tag, "SQ", items)
         return
-    value = _bytes(source, tag)
+    value = _padded(_bytes(source, tag), vr)
     if keyword not in KEPT and not _allowed(keyword, vr, value, charset):
         value = b""
     if value or required:
@@ -129,10 +132,9 @@ def _whole(item: Dataset, charset: Sequence[str]) -> Dataset:
 
 
 def _usable(item: Dataset) -> bool:
-    """Whether a code item has its three parts; other items are taken as they are."""
-    if "CodeMeaning" not in item and "CodeValue" not in item:
-        return True
-    return all(item.get(keyword) for keyword in ("CodeValue", "CodingSchemeDesignator", "CodeMeaning"))
+    """Whether an item of a sequence is complete: a code has its three parts, a universal identifier has its type."""
+    parts = {keyword for keyword in (*_CODE, *_UNIVERSAL) if item.get(keyword)}
+    return len(item) > 0 and all(parts.isdisjoint(group) or parts >= group for group in (_CODE, _UNIVERSAL))
 
 
 def _bytes(dataset: Dataset, tag: BaseTag) -> bytes:
@@ -140,17 +142,22 @@ def _bytes(dataset: Dataset, tag: BaseTag) -> bytes:
         return b""
     element: DataElement | RawDataElement = dataset.get_item(tag)
     if isinstance(element, RawDataElement):
-        value = element.value or b""
-        return value + b" " * (len(value) % 2)
+        return element.value or b""
     buffer = DicomBytesIO()
     buffer.is_little_endian, buffer.is_implicit_VR = True, True
     write_data_element(buffer, element, dataset._character_set)  # noqa: SLF001 - as pydicom's own writer asks for it
     return buffer.getvalue()[8:]
 
 
+def _padded(value: bytes, vr: str) -> bytes:
+    """``value`` with the padding that PS3.5 section 6.2 asks for; many modalities pad text with NUL."""
+    bare = value.rstrip(b"\0")
+    return bare + (b"\0" if vr == "UI" else b" ") * (len(bare) % 2)
+
+
 def _allowed(keyword: str, vr: str, value: bytes, charset: Sequence[str]) -> bool:
     try:
-        text = decode_bytes(value, convert_encodings(list(charset)), TEXT_VR_DELIMS).rstrip("\0 ")
+        text = decode_bytes(value, convert_encodings(list(charset)), TEXT_VR_DELIMS).rstrip()
         validate_value(vr, text, RAISE)
     except (ValueError, LookupError):
         return False
