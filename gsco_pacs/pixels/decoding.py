@@ -54,8 +54,13 @@ def decode(image: ImageFile, frame: int) -> NDArray[Any]:
         raise OutOfResourcesError("An image could not be decoded for want of memory.") from error
     except UNREADABLE as error:
         raise BadObjectError(
-            f"The pixel data cannot be decoded: {syntax.name} ({type(error).__name__})."
+            f"{syntax.name} pixel data that cannot be decoded ({type(error).__name__})."
         ) from error
+    except BaseException as error:
+        # A panic of the RLE decoder, which is Rust, is no Exception, and its class cannot be imported.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise BadObjectError(f"{syntax.name} pixel data that cannot be decoded (panic).") from error
 
 
 def _decoded(image: ImageFile, frame: int) -> NDArray[Any]:

@@ -10,7 +10,7 @@ from pydicom.pixels.processing import apply_color_lut
 from gsco_pacs.domain.errors import BadObjectError
 from gsco_pacs.pixels.decoding import decode
 from gsco_pacs.pixels.opening import UNREADABLE, ImageFile
-from gsco_pacs.pixels.windows import ByteOrder, full_range, lookup, window
+from gsco_pacs.pixels.windows import ByteOrder, full_range, lookup, stretched, window
 
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 
@@ -19,22 +19,29 @@ def display(image: ImageFile, frame: int) -> NDArray[np.float32]:
     """``frame`` (1 = first) as (rows, columns) or (rows, columns, 3), 0..1, 1 = white, upright as stored; else BadObjectError."""
     stored = decode(image, frame)
     try:
-        photometric = str(image.header.PhotometricInterpretation)
-        if photometric in ("MONOCHROME1", "MONOCHROME2") and stored.ndim == 2:
-            return _grey(stored, image, frame)
-        if photometric == "PALETTE COLOR" and stored.ndim == 2:
-            return _palette(stored, image.header)
-        if photometric in _COLOUR and stored.ndim == 3:
-            return np.asarray(stored / ((1 << int(image.header.BitsStored)) - 1), np.float32)
+        shown = _shown(stored, image, frame)
     except UNREADABLE as error:
         raise BadObjectError(f"The display attributes cannot be used ({type(error).__name__}).") from error
+    if not np.isfinite(shown).all():
+        raise BadObjectError("The display attributes are not finite numbers.")
+    return shown
+
+
+def _shown(stored: NDArray[Any], image: ImageFile, frame: int) -> NDArray[np.float32]:
+    photometric = str(image.header.PhotometricInterpretation)
+    if photometric in ("MONOCHROME1", "MONOCHROME2") and stored.ndim == 2:
+        return _grey(stored, image, frame)
+    if photometric == "PALETTE COLOR" and stored.ndim == 2:
+        return _palette(stored, image.header)
+    if photometric in _COLOUR and stored.ndim == 3:
+        return np.asarray(stored / ((1 << int(image.header.BitsStored)) - 1), np.float32)
     raise BadObjectError("Photometric Interpretation is not one that is read.")
 
 
 def _grey(stored: NDArray[Any], image: ImageFile, frame: int) -> NDArray[np.float32]:
     """Padding, modality, VOI and polarity, in this order.
 
-    Presentation LUT Shape only repeats what Photometric Interpretation says (PS3.3 C.8.11.3.1.2), so it inverts nothing a second time.
+    Presentation LUT Shape only repeats what Photometric Interpretation says (PS3.3 C.8.11.3), so it inverts nothing a second time.
     """
     padding = padded(stored, image.header)
     if padding is not None and padding.all():
@@ -103,8 +110,7 @@ def _whole_range(values: NDArray[Any], image: ImageFile, frame: int) -> NDArray[
     bits, signed = int(image.header.BitsStored), int(image.header.PixelRepresentation)
     lowest = -signed << (bits - 1)
     ends = _modality_values(np.array([lowest, lowest + (1 << bits) - 1], np.int32), image, frame)
-    low, high = sorted(float(end) for end in ends)
-    return np.asarray(np.clip((values - low) / (high - low), 0, 1), np.float32)
+    return stretched(values, ends.min(), ends.max())
 
 
 def _first(value: Any) -> float | None:

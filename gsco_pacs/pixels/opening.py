@@ -4,10 +4,10 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
@@ -21,6 +21,7 @@ UNREADABLE = (
     ArithmeticError,
     AssertionError,
     AttributeError,
+    BytesLengthException,
     EOFError,
     InvalidDicomError,
     LookupError,
@@ -99,7 +100,7 @@ def check_size(image: ImageFile) -> None:
     if image.transfer_syntax_uid.is_encapsulated:
         needed = frames * _SMALLEST_ITEM
     else:
-        if image.header.get("PhotometricInterpretation") == "YBR_FULL_422":
+        if attribute(image.header, "PhotometricInterpretation") == "YBR_FULL_422":
             frame_bits = frame_bits // 3 * 2
         needed = (frame_bits * frames + 7) // 8
     if needed > image.length:
@@ -108,10 +109,19 @@ def check_size(image: ImageFile) -> None:
         )
 
 
-def _count(header: Dataset, keyword: str, missing: int = 0) -> int:
-    value = header.get(keyword)
+def attribute(header: Dataset, keyword: str) -> Any:
+    """Value of ``keyword``, None without one; BadObjectError if it is not readable (pydicom reads values when they are asked for)."""
     try:
-        return missing if value is None or value == "" else int(value)
+        value = header.get(keyword)
+    except UNREADABLE as error:
+        raise BadObjectError(f"{keyword} is not readable ({type(error).__name__}).") from error
+    return None if value == "" else value
+
+
+def _count(header: Dataset, keyword: str, missing: int = 0) -> int:
+    value = attribute(header, keyword)
+    try:
+        return missing if value is None else int(value)
     except (TypeError, ValueError):
         raise BadObjectError(f"{keyword} is not a number.") from None
 

@@ -56,9 +56,13 @@ def window(values: NDArray[Any], center: float, width: float, function: str) -> 
 
 def full_range(values: NDArray[Any], valid: NDArray[Any]) -> NDArray[np.float32]:
     """``values`` in 0..1, black and white at the OUTLIERS percentiles of ``valid``, or at its ends if these coincide."""
-    low, high = (float(end) for end in np.percentile(valid, (OUTLIERS, 100 - OUTLIERS)))
-    if low == high:
-        low, high = float(valid.min()), float(valid.max())
-    if low == high:
+    low, high = np.percentile(valid, (OUTLIERS, 100 - OUTLIERS))
+    return stretched(values, low, high) if low != high else stretched(values, valid.min(), valid.max())
+
+
+def stretched(values: NDArray[Any], low: float, high: float) -> NDArray[np.float32]:
+    """``values`` in 0..1, black at ``low`` and white at ``high``; all black if there is nothing between them."""
+    width = float(high) - float(low)
+    if width == 0:
         return np.zeros(values.shape, np.float32)
-    return np.asarray(np.clip((values - low) / (high - low), 0, 1), np.float32)
+    return np.asarray(np.clip((values - float(low)) / width, 0, 1), np.float32)

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from pydicom import Dataset
+from pydicom.sr.coding import Code
 
 from gsco_pacs.domain.errors import BadObjectError
 from gsco_pacs.domain.findings import Exclusion
 from gsco_pacs.domain.study import StoredFile
 from gsco_pacs.pixels.display import display
-from gsco_pacs.pixels.opening import ImageFile, check_size, open_image
+from gsco_pacs.pixels.opening import ImageFile, attribute, check_size, open_image
 from gsco_pacs.ports import InputContract, Picture
 
 _VOLUMES = ("CT", "MR", "PT", "NM")
@@ -25,18 +26,22 @@ _JUDGED_BY = (
     ),
     *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "NumberOfFrames", "PhotometricInterpretation"),
 )
-_VIEW_OF_CODE = {
-    "399348003": "AP",
-    "272479007": "PA",
-    "399067008": "LL",
-    "399173006": "LL",
-    "399198007": "RL",
-    "399356000": "RAO",
-    "399038007": "RPO",
-    "399135007": "LAO",
-    "399006002": "LPO",
-}
-"""SNOMED CT code of View Code Sequence (PS3.16 CID 4010) -> defined term of View Position (PS3.3 C.8.11.5)."""
+_VIEWS = (
+    (Code("399348003", "SCT", "antero-posterior"), "AP"),
+    (Code("272479007", "SCT", "postero-anterior"), "PA"),
+    (Code("399067008", "SCT", "lateral"), "LL"),
+    (Code("399173006", "SCT", "left lateral"), "LL"),
+    (Code("399198007", "SCT", "right lateral"), "RL"),
+    (Code("399184004", "SCT", "left oblique"), "LLO"),
+    (Code("399135007", "SCT", "left anterior oblique"), "LLO"),
+    (Code("399006002", "SCT", "left posterior oblique"), "LLO"),
+    (Code("399236003", "SCT", "right oblique"), "RLO"),
+    (Code("399356000", "SCT", "right anterior oblique"), "RLO"),
+    (Code("399038007", "SCT", "right posterior oblique"), "RLO"),
+    (Code("399162004", "SCT", "cranio-caudal"), "CC"),
+    (Code("399368009", "SCT", "medio-lateral oblique"), "MLO"),
+)
+"""View Code Sequence (PS3.16 CID 4010 and 4014) -> defined term of View Position (PS3.3 C.8.11.5)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +101,7 @@ def spread(count: int, most: int) -> tuple[int, ...]:
 
 def shown_frame(header: Dataset, frames: int) -> int:
     """The frame that stands for an instance (1 = first): the middle one of a volume, the first one of anything else."""
-    volume = header.get("Modality") in _VOLUMES or "PerFrameFunctionalGroupsSequence" in header
+    volume = _text(header, "Modality") in _VOLUMES or "PerFrameFunctionalGroupsSequence" in header
     return (frames + 1) // 2 if volume else 1
 
 
@@ -166,9 +171,16 @@ def _words(terms: tuple[str, ...]) -> str:
 
 
 def _view(header: Dataset) -> str:
-    codes = header.get("ViewCodeSequence") or ()
-    coded = (_VIEW_OF_CODE.get(str(item.get("CodeValue", "")), "") for item in codes)
-    return _text(header, "ViewPosition") or next(coded, "")
+    """View Position, or what View Code Sequence says in its place (also in the retired SRT codes, which Code equates)."""
+    said = _text(header, "ViewPosition")
+    if said:
+        return said
+    for item in attribute(header, "ViewCodeSequence") or ():
+        code = Code(_text(item, "CodeValue"), _text(item, "CodingSchemeDesignator"), "")
+        for known, term in _VIEWS:
+            if code == known:
+                return term
+    return ""
 
 
 def _order(header: Dataset) -> tuple[float, str, float, float]:
@@ -185,7 +197,7 @@ def _order(header: Dataset) -> tuple[float, str, float, float]:
 
 
 def _texts(header: Dataset, keyword: str) -> tuple[str, ...]:
-    value = header.get(keyword)
+    value = attribute(header, keyword)
     values = () if value is None else (value,) if isinstance(value, str) else tuple(value)
     return tuple(str(each).strip().upper() for each in values)
 
@@ -195,11 +207,12 @@ def _text(header: Dataset, keyword: str) -> str:
 
 
 def _numbers(header: Dataset, keyword: str) -> tuple[float, ...]:
+    """Values of an attribute that only orders images or is checked elsewhere: none if they are no numbers."""
     try:
-        value = header.get(keyword)
+        value = attribute(header, keyword)
         values = (value,) if isinstance(value, str | float | int) else value or ()
         return tuple(float(each) for each in values)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, BadObjectError):
         return ()
 
 
