@@ -1,0 +1,26 @@
+"""The picture that a specialist read, rendered anew from the stored file."""
+
+from gsco_pacs.domain.errors import ConfigError
+from gsco_pacs.domain.study import valid_uid
+from gsco_pacs.pixels.display import display
+from gsco_pacs.pixels.opening import check_size, open_image
+from gsco_pacs.pixels.rendering import png
+from gsco_pacs.web.facts import Facts
+from gsco_pacs.web.study_page import consultation_of
+
+
+def picture(facts: Facts, study_instance_uid: str, sop_instance_uid: str) -> bytes:
+    """PNG of an image of the study that a specialist has read; ConfigError for any other one.
+
+    What no specialist read is not rendered: then no bytes are decoded here that did not pass a worker before.
+    """
+    history = facts.study(study_instance_uid)
+    uid = valid_uid(sop_instance_uid)
+    read = {image for r in history.revisions if (c := consultation_of(r)) for image in c.read}
+    path = next((r.path for r in history.received if r.sop_instance_uid == uid and r.kind == "kept"), None)
+    if path is None or uid not in read:
+        raise ConfigError(f"No specialist has read an image {uid} of this study.")
+    with facts.rendering:
+        image = open_image(facts.store / path)
+        check_size(image)
+        return png(display(image, 1))
