@@ -112,6 +112,7 @@ class _PromptUpperLayer(DULServiceProvider):
             super().run_reactor()
         finally:
             self._bell.close()
+            self.to_user_queue.put(cast(Any, None))  # whoever waits for a request need not wait longer
 
     def send_pdu(self, primitive: Any) -> None:
         """Queue a primitive for the peer and see that it leaves at once."""
@@ -154,6 +155,9 @@ class _PromptUpperLayer(DULServiceProvider):
     def _input_is_ready(self) -> bool:
         # The buffer may be filled anew only when the state machine is through with what was read before.
         if not self.event_queue.empty():
+            return False
+        if self.state_machine.current_state == "Sta1":
+            self.kill_dul()  # back in the first state with nothing to do: the association is over
             return False
         connection = self._wrapper.socket
         waiting = select.poll()
