@@ -206,6 +206,10 @@ class Equipment(Settings):
     """Station Name (0008,1010)."""
 
 
+def _no_model() -> dict[str, StructuredGeneralist | TransformersGeneralist | OpenAIGeneralist]:
+    return {"structured": StructuredGeneralist(kind="structured")}
+
+
 class Config(Settings):
     """Everything that can be set."""
 
@@ -219,9 +223,7 @@ class Config(Settings):
     """`folder` (in the state directory, needs no server) or a URL such as `redis://localhost/0` or `amqp://localhost//`."""
     receiver: Receiver = Receiver()
     settle: Settle = Settle()
-    generalists: dict[Name, GeneralistSettings] = Field(
-        default_factory=lambda: {"structured": StructuredGeneralist(kind="structured")}
-    )
+    generalists: dict[Name, GeneralistSettings] = Field(default_factory=_no_model)
     """The generalists that routes may name."""
     destinations: dict[Name, DestinationSettings] = Field(default_factory=dict)
     """The destinations that routes may name."""

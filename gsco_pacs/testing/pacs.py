@@ -13,7 +13,7 @@ from pynetdicom import AE, evt
 from pynetdicom.events import EventHandlerType
 from pynetdicom.presentation import AllStoragePresentationContexts
 
-from gsco_pacs.testing.private_process import free_port
+from gsco_pacs.adapters.node_process import free_port
 
 if TYPE_CHECKING:
     from pynetdicom.dimse_primitives import C_STORE

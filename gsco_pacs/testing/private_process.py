@@ -21,13 +21,6 @@ def program(name: str, package: str, folders: str = _PATH) -> str:
     return found
 
 
-def free_port() -> int:
-    """A TCP port of loopback that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def listens(port: int) -> bool:
     """Whether somebody takes connections on a port of loopback."""
     with socket.socket() as probe:

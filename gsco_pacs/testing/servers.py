@@ -19,7 +19,8 @@ import psycopg
 import redis
 from psycopg import sql
 
-from gsco_pacs.testing.private_process import as_user, free_port, listens, program, running
+from gsco_pacs.adapters.node_process import free_port
+from gsco_pacs.testing.private_process import as_user, listens, program, running
 
 
 @dataclass(frozen=True)
