@@ -18,7 +18,7 @@ def open_app(config: Config) -> Celery:
     """The Celery application of this node: one queue a stage, acknowledged late, one message at a time, no results."""
     app = Celery("gsco_pacs", set_as_current=False)
     app.conf.update(
-        broker_url=config.broker if config.broker != "folder" else "filesystem://",
+        broker_url=config.broker if config.broker != "folder" else "filesystem://localhost",
         broker_transport_options=_transport(config),
         broker_connection_retry_on_startup=True,
         broker_connection_timeout=4,
@@ -33,6 +33,7 @@ def open_app(config: Config) -> Celery:
         worker_prefetch_multiplier=1,
         worker_send_task_events=False,
         worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
         worker_enable_remote_control=False,
         # Loading a model takes longer than Celery's 4 s for a new child.
         worker_proc_alive_timeout=300,

@@ -41,6 +41,5 @@ def run_receiver(config: Config) -> None:
         signal.signal(number, lambda *_: stop.set())
     scp = StorageScp(config.receiver, on_store, on_refusal)
     scp.start()
-    log.info("%s listens on %s:%d.", config.receiver.ae_title, config.receiver.host, scp.port)
     stop.wait()
     scp.stop()

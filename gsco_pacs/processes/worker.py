@@ -56,7 +56,7 @@ def run_worker(config: Config, stage: Stage) -> None:
     processes = config.workers.deliver_processes if stage is Stage.DELIVER else 1
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"]
     name = f"{stage}-{os.getpid()}@{socket.gethostname()}"
-    app.worker_main(["worker", "--queues", stage.value, "--concurrency", str(processes), "--hostname", name, *quiet])
+    app.worker_main(["--quiet", "worker", "--queues", stage.value, "--concurrency", str(processes), "--hostname", name, *quiet])
 
 
 class Desk:
