@@ -68,6 +68,6 @@ def test_one_bad_item_fails_alone() -> None:
 
 
 def test_a_commit_that_answers_too_little_is_an_error_and_nobody_waits_for_ever() -> None:
-    group = GroupCommit(lambda batch: batch[1:])
+    group: GroupCommit[int, int] = GroupCommit(lambda batch: batch[1:])
     with pytest.raises(ValueError, match="shorter"):
         group.submit(1)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from pydicom import Dataset, dcmread, uid
-from pydicom.uid import CTImageStorage, MRImageStorage, Verification
+from pydicom.uid import CTImageStorage, MRImageStorage
 from pynetdicom import AE, build_context
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
@@ -33,6 +33,7 @@ from gsco_pacs.steps.receive import receive
 from gsco_pacs.testing.phantoms import encoded, make_ct
 from gsco_pacs.testing.private_process import program
 
+Verification = uid.UID("1.2.840.10008.1.1")
 SENDERS = (
     Sender(ae_title="MODALITY", addresses=("127.0.0.1",)),
     Sender(ae_title="ELSEWHERE", addresses=("10.0.0.0/8",)),
