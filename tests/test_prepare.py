@@ -453,6 +453,19 @@ def test_what_cannot_be_decoded_failed_and_the_others_are_still_read(tmp_path: P
     assert [(e.subject, e.failed) for e in prepared.exclusions] == [("1.1", True), ("1.2", True)]
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(65535, 65535), (0, 112), (129, 112)])
+def test_a_header_that_lies_about_the_size_is_a_failure(tmp_path: Path, rows: int, columns: int) -> None:
+    ds = make_dx(Rows=rows, Columns=columns)
+    (exclusion,) = prepare([stored_file(saved(tmp_path, "dx", ds))], CHEST).exclusions
+    assert exclusion.failed
+
+
+def test_a_lie_about_the_size_does_not_matter_in_an_image_that_nobody_asked_for(tmp_path: Path) -> None:
+    ds = make_dx(Rows=65535, Columns=65535, Modality="MR")
+    (exclusion,) = prepare([stored_file(saved(tmp_path, "dx", ds))], CHEST).exclusions
+    assert not exclusion.failed
+
+
 def test_a_report_in_the_study_is_no_failure() -> None:
     (exclusion,) = prepare([stored_file(packaged_file("reportsi.dcm"))], ANYTHING).exclusions
     assert not exclusion.failed

@@ -16,16 +16,10 @@ from gsco_pacs.ports import InputContract, Picture
 
 _VOLUMES = ("CT", "MR", "PT", "NM")
 _JUDGED_BY = (
-    *("SOPClassUID", "Modality", "ImageType", "BodyPartExamined", "ViewPosition", "ViewCodeSequence"),
-    *(
-        "SeriesInstanceUID",
-        "SeriesNumber",
-        "InstanceNumber",
-        "ImagePositionPatient",
-        "ImageOrientationPatient",
-    ),
-    *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "NumberOfFrames", "PhotometricInterpretation"),
-)
+    "SOPClassUID", "Modality", "ImageType", "BodyPartExamined", "ViewPosition", "ViewCodeSequence",
+    "SeriesInstanceUID", "SeriesNumber", "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient",
+    "Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "NumberOfFrames", "PhotometricInterpretation",
+)  # fmt: skip
 _VIEWS = (
     (Code("399348003", "SCT", "antero-posterior"), "AP"),
     (Code("272479007", "SCT", "postero-anterior"), "PA"),
@@ -110,10 +104,10 @@ def _judged(file: StoredFile, contract: InputContract) -> _Candidate | Exclusion
     try:
         image = open_image(file.path, _JUDGED_BY)
         reason = misfit(image, contract)
-        if reason:
-            return Exclusion(uid, reason)
-        check_size(image)
-        return _Candidate(_order(image.header), file)
+        if not reason:
+            check_size(image)
+            reason = too_small(image, contract)
+        return Exclusion(uid, reason) if reason else _Candidate(_order(image.header), file)
     except BadObjectError as error:
         return Exclusion(uid, str(error), failed=True)
 
@@ -154,12 +148,16 @@ def misfit(image: ImageFile, contract: InputContract) -> str:
             _outside(_view(header), contract.views, missing_passes=True),
             f"View Position or View Code: {wanted(_words(contract.views))}",
         ),
-        (
-            _number(header, "Rows") < contract.min_rows or _number(header, "Columns") < contract.min_columns,
-            f"Rows and Columns: fewer than {contract.min_rows} x {contract.min_columns}.",
-        ),
     )
     return next((reason for wrong, reason in checks if wrong), "")
+
+
+def too_small(image: ImageFile, contract: InputContract) -> str:
+    """Why ``image`` has too few pixels for the contract; "" if it has enough."""
+    rows, columns = _number(image.header, "Rows"), _number(image.header, "Columns")
+    if rows >= contract.min_rows and columns >= contract.min_columns:
+        return ""
+    return f"Rows and Columns: fewer than {contract.min_rows} x {contract.min_columns}."
 
 
 def _outside(value: str, wanted: tuple[str, ...], *, missing_passes: bool = False) -> bool:
