@@ -153,7 +153,10 @@ def parts(*headers: Dataset, **changes: Any) -> Parts:
                 "There is a pleural effusion.", ("Effusion",), Presence.PRESENT, ("cxr_findings 0.83",)
             ),
             Statement(
-                "The heart may be enlarged.", ("Cardiomegaly",), Presence.UNCERTAIN, ("cxr_findings 0.30",)
+                "The heart may be enlarged.",
+                ("Cardiomegaly",),
+                Presence.UNCERTAIN,
+                ("generalist's own view",),
             ),
         ),
         impression=(Statement("Pleural effusion.", ("Effusion",), Presence.PRESENT, ()),),

@@ -169,6 +169,12 @@ def test_the_narrative_tells_why() -> None:
     assert not any(item.ValueType in ("NUM", "IMAGE") for item in _items(_open(narrative)))
 
 
+def test_a_sentence_that_rests_on_more_than_opinions_says_so() -> None:
+    narrative, _ = parts().composed()
+    findings = [line.value for line in read(narrative.content).lines if line.name == "Finding"]
+    assert findings == ["There is a pleural effusion.", "The heart may be enlarged. [generalist's own view]"]
+
+
 def test_each_opinion_is_a_measurement_group_with_probability_presence_algorithm_and_image() -> None:
     _, coded = parts().composed()
     groups = _by_name(_open(coded), "Measurement Group")

@@ -20,8 +20,8 @@ def narrative(material: Material) -> ContainerContentItem:
     draft = material.draft
     sections = (
         container(codes.PROCEDURE_DESCRIPTIONS, _descriptions(material)),
-        container(codes.FINDINGS, _statements(codes.FINDING, draft.findings)),
-        container(codes.IMPRESSIONS, _statements(codes.IMPRESSION, draft.impression)),
+        container(codes.FINDINGS, _statements(material, codes.FINDING, draft.findings)),
+        container(codes.IMPRESSIONS, _statements(material, codes.IMPRESSION, draft.impression)),
         container(codes.BASIS, _basis(material)),
     )
     return root(codes.REPORT_TITLE, "2000", (*context(material), *sections))
@@ -41,12 +41,14 @@ def _descriptions(material: Material) -> Iterator[ContentItem]:
         yield text(codes.PROCEDURE_DESCRIPTION, "This draft replaces an earlier one of the same study.")
 
 
-def _statements(name: Code, statements: Sequence[Statement]) -> Iterator[ContentItem]:
+def _statements(material: Material, name: Code, statements: Sequence[Statement]) -> Iterator[ContentItem]:
+    """One TEXT for each statement, with what it rests on beside the opinions: those stand in the last section."""
+    specialists = tuple(f"{model.name} " for model in material.consultation.specialists)
     if not statements:
         yield text(name, "None stated.")
     for statement in statements:
-        basis = f" [{', '.join(statement.basis)}]" if statement.basis else ""
-        yield text(name, plain(statement.text) + basis)
+        others = [line for line in statement.basis if not line.startswith(specialists)]
+        yield text(name, plain(statement.text) + (f" [{', '.join(others)}]" if others else ""))
 
 
 def _basis(material: Material) -> Iterator[ContentItem]:

@@ -39,7 +39,7 @@ def short(text: str, limit: int = 64) -> str:
 def percent(probability: float) -> str:
     """A probability in words: "83 %"; never "100 %" or "0 %", which no model knows."""
     if probability > 0.99:
-        return "over 99 %"
+        return "above 99 %"
     return f"{100 * probability:.0f} %" if probability >= 0.01 else "below 1 %"
 
 
