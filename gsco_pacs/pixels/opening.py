@@ -33,6 +33,7 @@ UNREADABLE = (
     struct.error,
 )
 """What pydicom and the decoders raise on bytes that they cannot read."""
+_VOLUMES = ("CT", "MR", "PT", "NM")
 _PIXEL_VRS = (b"OB", b"OW", b"UN")
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _SMALLEST_ITEM = 8
@@ -57,6 +58,15 @@ class ImageFile:
     def frames(self) -> int:
         """Number of Frames, 1 where the attribute is missing or empty."""
         return _count(self.header, "NumberOfFrames", 1)
+
+    @property
+    def shown_frame(self) -> int:
+        """The frame that stands for the image (1 = first): the middle one of a volume, the first one of anything else."""
+        volume = (
+            attribute(self.header, "Modality") in _VOLUMES
+            or "PerFrameFunctionalGroupsSequence" in self.header
+        )
+        return (self.frames + 1) // 2 if volume else 1
 
 
 def open_image(path: Path, attributes: tuple[str, ...] = ()) -> ImageFile:

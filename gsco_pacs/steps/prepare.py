@@ -14,7 +14,6 @@ from gsco_pacs.pixels.display import display
 from gsco_pacs.pixels.opening import ImageFile, attribute, check_size, open_image
 from gsco_pacs.ports import InputContract, Picture
 
-_VOLUMES = ("CT", "MR", "PT", "NM")
 _JUDGED_BY = (
     "SOPClassUID", "Modality", "ImageType", "BodyPartExamined", "ViewPosition", "ViewCodeSequence",
     "SeriesInstanceUID", "SeriesNumber", "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient",
@@ -93,12 +92,6 @@ def spread(count: int, most: int) -> tuple[int, ...]:
     return tuple((2 * share + 1) * count // (2 * most) for share in range(most))
 
 
-def shown_frame(header: Dataset, frames: int) -> int:
-    """The frame that stands for an instance (1 = first): the middle one of a volume, the first one of anything else."""
-    volume = _text(header, "Modality") in _VOLUMES or "PerFrameFunctionalGroupsSequence" in header
-    return (frames + 1) // 2 if volume else 1
-
-
 def _judged(file: StoredFile, contract: InputContract) -> _Candidate | Exclusion:
     uid = file.instance.sop_instance_uid
     try:
@@ -116,8 +109,7 @@ def _shown(file: StoredFile) -> Picture | Exclusion:
     uid = file.instance.sop_instance_uid
     try:
         image = open_image(file.path)
-        frame = shown_frame(image.header, image.frames)
-        return Picture(uid, display(image, frame), frame)
+        return Picture(uid, display(image, image.shown_frame), image.shown_frame)
     except BadObjectError as error:
         return Exclusion(uid, str(error), failed=True)
 
