@@ -180,6 +180,22 @@ def test_earlier_revisions_stand_below_the_newest(node: RecordedNode, client: Te
     )
 
 
+def test_many_images_that_were_left_out_for_one_reason_are_one_line(
+    node: RecordedNode, client: TestClient
+) -> None:
+    lateral = [make_dx(instance=str(number), ViewPosition="LL") for number in range(2, 40)]
+    page = client.get(f"/studies/{node.delivered(make_dx(), *lateral)}").text
+    assert page.count("View Position: the model reads AP, PA. <b>38 images</b>") == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "hinted"), [("failed", True), ("waiting", True), ("delivered", False), ("running", False)]
+)
+def test_only_a_study_that_can_be_tried_again_says_how(busy: Busy, state: str, hinted: bool) -> None:
+    client, uids, _ = busy
+    assert (f"gsco-pacs retry {uids[state]}" in client.get(f"/studies/{uids[state]}").text) is hinted
+
+
 def test_the_picture_is_the_stored_image_as_a_specialist_read_it(busy: Busy) -> None:
     client, uids, _ = busy
     study = f"/studies/{uids['delivered']}"
