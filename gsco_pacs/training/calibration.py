@@ -50,12 +50,12 @@ def fit_platt(logits: Floats, truth: Floats) -> Platt:
     return Platt(slope=float(np.exp(fitted[0])), intercept=float(fitted[1]))
 
 
-def chosen_thresholds(probabilities: Floats, truth: Floats, wanted: float = 0.9) -> Chosen:
+def chosen_thresholds(probabilities: Floats, truth: Floats, wanted: float = 0.85) -> Chosen:
     """Choose thresholds on validation data.
 
-    ``absent_below``: the highest that still keeps the sensitivity at ``wanted``; ``present_from``: the lowest with a
-    specificity of ``wanted`` (and not below the first); ``balanced_at``: the best balanced accuracy. Each lies halfway
-    between two neighbouring probabilities.
+    ``absent_below``: the operating point, the lowest with a specificity of ``wanted``; ``present_from``: where the
+    finding is more likely there than not, that is 0.5 (the rule of GSCo's MoED too), and not below the first;
+    ``balanced_at``: the best balanced accuracy. Each but 0.5 lies halfway between two neighbouring probabilities.
     """
     order = np.unique(probabilities)
     cuts = np.concatenate([[order[0] / 2], (order[:-1] + order[1:]) / 2, [(order[-1] + 1) / 2]])
@@ -64,6 +64,5 @@ def chosen_thresholds(probabilities: Floats, truth: Floats, wanted: float = 0.9)
         return Chosen(0.5, 0.5, 0.5)
     sensitivity = np.array([(positive >= cut).mean() for cut in cuts])
     specificity = np.array([(negative < cut).mean() for cut in cuts])
-    absent = float(cuts[sensitivity >= wanted].max())
-    present = max(absent, float(cuts[specificity >= wanted].min()))
-    return Chosen(absent, present, float(cuts[np.argmax(sensitivity + specificity)]))
+    operating = float(cuts[specificity >= wanted].min())
+    return Chosen(operating, max(operating, 0.5), float(cuts[np.argmax(sensitivity + specificity)]))
