@@ -369,6 +369,15 @@ def test_without_dciodvfy_nothing_leaves(monkeypatch: pytest.MonkeyPatch, tmp_pa
         parts().composed()
 
 
+def test_a_served_model_has_no_hash_and_the_reports_say_so() -> None:
+    made = parts()
+    served = replace(made.draft.generalist, version="served", sha256="", parameters=("temperature=0",))
+    narrative, coded = replace(made, draft=replace(made.draft, generalist=served)).composed()
+    assert "radiologist_lm served (weights unknown to the node)" in as_text(narrative.content)
+    equipment = _open(coded).ContributingEquipmentSequence[1]
+    assert equipment.ContributionDescription.endswith("model_sha256=unknown; temperature=0")
+
+
 def test_headers_of_other_images_are_refused() -> None:
     made = parts()
     with pytest.raises(BadObjectError, match="not those of the study"):

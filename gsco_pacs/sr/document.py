@@ -17,7 +17,7 @@ from gsco_pacs.sr.codes import concept
 from gsco_pacs.sr.identity import device_uid, report_uids
 from gsco_pacs.sr.material import Material
 from gsco_pacs.sr.source import taken_over
-from gsco_pacs.sr.wording import BANNER, short
+from gsco_pacs.sr.wording import BANNER, plain, short
 
 SERIES_NUMBER = {ReportKind.NARRATIVE: 9001, ReportKind.CODED: 9002}
 """High and the same in every study, so that hanging protocols can find or hide them."""
@@ -127,7 +127,8 @@ def _contribution(model: ModelIdentity, material: Material) -> Dataset:
     _name_device(item, model.name, model.version, device_uid(model), material)
     item.PurposeOfReferenceCodeSequence = [concept(codes.PROCESSING_EQUIPMENT)]
     item.ContributionDateTime = material.at.strftime("%Y%m%d%H%M%S%z")
-    item.ContributionDescription = f"{BANNER}; model_sha256={model.sha256}"
+    described = (BANNER, f"model_sha256={model.sha256 or 'unknown'}", *model.parameters)
+    item.ContributionDescription = plain("; ".join(described))[:1024]
     return item
 
 

@@ -127,7 +127,8 @@ def _provenance(material: Material) -> Iterator[str]:
 
 
 def _model(model: ModelIdentity) -> str:
-    return f"{model.name} {model.version} (sha256 {model.sha256[:12]})"
+    build = f"sha256 {model.sha256[:12]}" if model.sha256 else "weights unknown to the node"
+    return f"{model.name} {model.version} ({build})"
 
 
 def _names(material: Material, subjects: Sequence[str]) -> str:
