@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -208,6 +209,20 @@ def test_the_picture_is_the_stored_image_as_a_specialist_read_it(busy: Busy) -> 
     assert f'src="{study}/images/{received[0]["sop_instance_uid"]}.png"' in client.get(study).text
     # The lateral view was excluded.
     assert client.get(f"{study}/images/{received[1]['sop_instance_uid']}.png").status_code == 404
+
+
+def test_of_a_volume_the_frame_that_was_read_is_shown(node: RecordedNode, client: TestClient) -> None:
+    frames = np.zeros((3, 4, 4), np.uint16)
+    frames[:, 0, 0] = 4095
+    frames[1, :, 2:] = 4095
+    volume = make_dx(
+        rows=4, columns=4, Modality="MR", NumberOfFrames="3", PixelData=frames.astype("<u2").tobytes()
+    )
+    uid = node.receive(volume)
+    node.close(uid)
+    node.consult()
+    answer = client.get(f"/studies/{uid}/images/{volume.SOPInstanceUID}.png")
+    assert np.count_nonzero(np.asarray(Image.open(io.BytesIO(answer.content)))) == 9
 
 
 def test_a_picture_is_shown_only_under_its_own_study(busy: Busy) -> None:

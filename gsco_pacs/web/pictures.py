@@ -3,7 +3,7 @@
 from gsco_pacs.domain.errors import ConfigError
 from gsco_pacs.domain.study import valid_uid
 from gsco_pacs.pixels.display import display
-from gsco_pacs.pixels.opening import check_size, open_image
+from gsco_pacs.pixels.opening import open_image
 from gsco_pacs.pixels.rendering import png
 from gsco_pacs.web.facts import Facts
 from gsco_pacs.web.study_page import consultation_of
@@ -22,5 +22,4 @@ def picture(facts: Facts, study_instance_uid: str, sop_instance_uid: str) -> byt
         raise ConfigError(f"No specialist has read an image {uid} of this study.")
     with facts.rendering:
         image = open_image(facts.store / path)
-        check_size(image)
-        return png(display(image, 1))
+        return png(display(image, image.shown_frame))
