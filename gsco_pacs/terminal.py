@@ -1,5 +1,6 @@
 """The record in words, for a terminal: a table of jobs, and the whole history of a study."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -89,8 +90,9 @@ def _consultation(consultation: dict[str, Any]) -> Iterator[str]:
     yield "Similar cases"
     for case in consultation["cases"]:
         yield f"  {case['key']:24} {case['similarity']:5.2f}  {', '.join(case['labels'])}"
-    for exclusion in consultation["exclusions"]:
-        yield f"Not read: {exclusion['subject']}: {exclusion['reason']}"
+    reasons = Counter(exclusion["reason"] for exclusion in consultation["exclusions"])
+    for reason, count in reasons.items():
+        yield f"Not read ({count}): {reason}"
 
 
 def _draft(drafted: dict[str, Any]) -> Iterator[str]:

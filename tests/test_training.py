@@ -184,7 +184,7 @@ def test_calibration_never_turns_the_order_of_two_cases(pairs: list[tuple[float,
 def test_thresholds_keep_what_they_promise_on_the_data_they_were_chosen_on(
     pairs: list[tuple[float, bool]],
 ) -> None:
-    probabilities = np.array([(logit + 20) / 40 for logit, _ in pairs])
+    probabilities = np.array([(logit + 20) / 41 for logit, _ in pairs])  # a sigmoid is never 1
     truth = np.array([positive for _, positive in pairs], dtype=np.float64)
     chosen = chosen_thresholds(probabilities, truth)
     assert 0 <= chosen.absent_below <= chosen.present_from <= 1

@@ -3,7 +3,10 @@
 import logging
 import os
 import sys
+import warnings
 from pathlib import Path
+
+from pydicom import config as pydicom_config
 
 from gsco_pacs.adapters.database import check_schema, open_engine
 from gsco_pacs.adapters.file_store import FileStore
@@ -19,8 +22,16 @@ def start_logging(process: str) -> None:
         format=f"%(asctime)s {process}[%(process)d] %(levelname)s %(message)s",
         force=True,
     )
-    for noisy in ("pynetdicom", "pydicom", "httpx", "alembic", "celery.worker.strategy", "celery.app.trace"):
+    for noisy in ("pynetdicom", "httpx", "alembic", "celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    _keep_headers_out_of_the_log()
+
+
+def _keep_headers_out_of_the_log() -> None:
+    # pydicom's warnings and messages quote the values of attributes, which may be a patient's.
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
+    warnings.filterwarnings("ignore", module="pydicom")
 
 
 def open_database(config: Config) -> Database:

@@ -64,5 +64,6 @@ def chosen_thresholds(probabilities: Floats, truth: Floats, wanted: float = 0.85
         return Chosen(0.5, 0.5, 0.5)
     sensitivity = np.array([(positive >= cut).mean() for cut in cuts])
     specificity = np.array([(negative < cut).mean() for cut in cuts])
-    operating = float(cuts[specificity >= wanted].min())
+    # Above every probability nothing is flagged, so that the promise can always be kept.
+    operating = float(cuts[specificity >= wanted].min(initial=1.0))
     return Chosen(operating, max(operating, 0.5), float(cuts[np.argmax(sensitivity + specificity)]))
