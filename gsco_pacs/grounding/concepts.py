@@ -35,7 +35,8 @@ CONCEPTS = (
     ),
     Concept(
         _P,
-        ("pleural effusion", "effusion", "pleural fluid", "hydrothorax", "costophrenic angle blunting"),
+        ("pleural effusion", "effusion", "pleural fluid",
+            "pleural fluid collection", "hydrothorax", "costophrenic angle blunting"),
         ("costophrenic angles are sharp", "costophrenic angles are clear"),
         negated_first=True,
     ),
@@ -70,7 +71,7 @@ CONCEPTS = (
     Concept(_O, ("hernia", "hiatal hernia", "hiatus hernia", "diaphragmatic hernia")),
     Concept(_O, ("fracture", "broken rib", "rib fracture")),
     Concept(_L, ("granuloma", "calcified granuloma", "granulomata")),
-    Concept(_L, ("opacity", "opacities", "lung opacity", "lung opacities", "airspace disease",
+    Concept(_L, ("opacity", "opacities", "pulmonary opacity", "pulmonary opacities", "lung opacity", "lung opacities", "airspace disease",
                  "airspace opacity", "airspace opacities", "ground-glass opacity", "ground-glass opacities")),
     Concept(_L, ("tuberculosis", "cavity", "cavities", "cavitation")),
     Concept(_L, ("bronchiectasis", "interstitial lung disease", "hyperinflation", "lung disease")),

@@ -18,17 +18,17 @@ _EXCLUDE = r"(?:exclude|rule out)"
 
 _FORWARD = {
     "doubt": rf"{_CANNOT}(?: \w+)? {_EXCLUDE}|{_EXCLUDE}|possibl[ey]|probabl[ey]|likely|suspect(?:ed|s)?"
-    r"|suspicious for|suspicion (?:of|for)|questionabl[ey]|question of|equivocal|suggest(?:s|ing|ive|ed)?(?: of)?"
+    r"|suspicious for|suspicion (?:of|for)|questionabl[ey]|question(?: of)?|equivocal|suggest(?:s|ing|ive|ed)?(?: of)?"
     r"|concern(?:ing)? for|worrisome for|(?:may|might|could)(?: (?:represent|reflect|indicate|be|have))?"
     r"|versus|vs|differential",
     "hedged": r"no (?:definite|convincing|obvious|large|significant|clear|new)|not (?:definitely|clearly)",
-    "deny": r"no|not|without|free of|clear of|negative for|(?:absence|lack) of|neither|nor|den(?:y|ies)"
+    "deny": r"no|not|without|free of|clear of|negative for|(?:absence|lack|resolution) of|neither|nor|den(?:y|ies)"
     r"|never|rather than|instead of|no longer|doesn't|don't|isn't|aren't",
 }
 _BACKWARD = {
-    "doubt": rf"(?:{_CANNOT} be|{_BE} not|not) (?:\w+ )?(?:excluded|ruled out|absent)"
+    "doubt": rf"(?:{_CANNOT} be|{_BE} not|not) (?:\w+ )?(?:excluded|ruled out)"
     rf"|{_BE} (?:possible|likely|probable|suspected|questionable|equivocal)|(?:may|might|could) be {_SEEN}",
-    "hedged": rf"(?:{_BE} )?(?:unlikely|not (?:clearly|definitely) {_SEEN})",
+    "hedged": rf"{_BE} not absent|(?:{_BE} )?(?:unlikely|not (?:clearly|definitely) {_SEEN})",
     "deny": rf"(?:(?:{_BE}|can|could) ?not(?: be)?|isn't|aren't|not|no longer)(?: \w+)? {_SEEN}|{_BE} (?:absent|excluded|ruled out)"
     r"|(?:has |have )?(?:been )?(?:completely )?resolved|(?:has|have) (?:cleared|disappeared)",
 }
@@ -37,10 +37,16 @@ _CLAUSE = re.compile(
     r"|[;:]|,?\s*\band\s+there\s+(?:is|are)\b|,\s*there\s+(?:is|are)\b",
     re.IGNORECASE,
 )
-_LINK = re.compile(
-    r"\s*(?:(,)|(,)?\s*\b(and/or|and|or|nor)\b)\s*(?:(?:a|an|the|any|focal|acute|of)\s+)*", re.IGNORECASE
+_BREAKS_A_LIST = (
+    r"no|not|without|with|is|are|was|were|has|have|there|possibl[ey]|probabl[ey]|likely|suspect\w*|questionable|may|might"
+    r"|can|cannot|could|suggest\w*|free|negative|absence|lack|rather|instead|resol\w*|exclude|rule"
 )
-_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
+_LINK = re.compile(
+    rf"\s*(?:(,)|(,)?\s*\b(and/or|and|or|nor)\b)\s*(?:(?!(?:{_BREAKS_A_LIST})\b)[\w-]+\s+){{0,3}}",
+    re.IGNORECASE,
+)
+"""What stands between two names of one list: a comma or a conjunction, and adjectives of the second name."""
+_SENTENCE = re.compile(r"(?<=[.!?])\s+")
 _HEADING = re.compile(
     r"^\s*(?:[-*•]+\s*|\d+[.)]\s+)?(?:(?:findings?|impression|report)\s*:\s*)?", re.IGNORECASE
 )
@@ -79,9 +85,9 @@ class _Group:
 
 
 def sentences(text: str) -> tuple[str, ...]:
-    """The sentences of an answer, without headings and bullets."""
-    stripped = (_HEADING.sub("", part, count=1).strip() for part in _SENTENCE.split(text.strip()))
-    return tuple(part for part in stripped if part)
+    """The sentences of an answer, without headings and bullets; a line break ends one, too."""
+    lines = (_HEADING.sub("", line, count=1) for line in text.splitlines())
+    return tuple(part.strip() for line in lines for part in _SENTENCE.split(line) if part.strip())
 
 
 def mentions(sentence: str, lexicon: Lexicon) -> tuple[Mention, ...]:

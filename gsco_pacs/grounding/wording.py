@@ -27,26 +27,24 @@ def finding_statements(positions: Positions) -> tuple[Statement, ...]:
 
 
 def positive_statement(position: Position) -> Statement:
-    """Such as "Pleural effusion is present"."""
+    """Such as "Pleural effusion is present; the specialist's estimate is 83 %"."""
     words = position.finding.text
-    text = f"{_capital(words)} {'are' if _plural(words) else 'is'} present."
+    text = f"{_capital(words)} {'are' if _plural(words) else 'is'} present; {_estimate(position)}."
     return Statement(text, (position.finding.label,), Presence.PRESENT, position.basis)
 
 
 def uncertain_statement(position: Position) -> Statement:
     """Such as "Possible pleural effusion; the specialist's estimate is 34 %"."""
-    estimates = " and ".join(percent(opinion.probability) for opinion in position.opinions)
-    whose = "specialist's estimate is" if len(position.opinions) == 1 else "specialists' estimates are"
-    text = f"Possible {position.finding.text}; the {whose} {estimates}."
+    text = f"Possible {position.finding.text}; {_estimate(position)}."
     return Statement(text, (position.finding.label,), Presence.UNCERTAIN, position.basis)
 
 
 def impression(positions: Positions) -> tuple[Statement, ...]:
     """The findings by name; if there are none, of how many that is said."""
-    named = [
-        _listing(prefix, assessed(positions, presence), presence)
-        for prefix, presence in (("", Presence.PRESENT), ("Possible ", Presence.UNCERTAIN))
-        if assessed(positions, presence)
+    present = assessed(positions, Presence.PRESENT)
+    named = [_listing("", present, Presence.PRESENT)] if present else []
+    named += [
+        _listing("Possible ", (p,), Presence.UNCERTAIN) for p in assessed(positions, Presence.UNCERTAIN)
     ]
     return tuple(named) if named else (nothing_found(positions),)
 
@@ -76,6 +74,12 @@ def percent(probability: float) -> str:
     if probability < 0.01:
         return "below 1 %"
     return "above 99 %" if probability > 0.99 else f"{probability:.0%}".replace("%", " %")
+
+
+def _estimate(position: Position) -> str:
+    estimates = " and ".join(percent(opinion.probability) for opinion in position.opinions)
+    whose = "specialist's estimate is" if len(position.opinions) == 1 else "specialists' estimates are"
+    return f"the {whose} {estimates}"
 
 
 def _negatives(absent: Iterable[Position]) -> Iterable[Statement]:

@@ -1,0 +1,149 @@
+"""A generalist on a server that speaks the OpenAI chat protocol (vLLM, llama.cpp)."""
+
+import base64
+import io
+import os
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import httpx
+import numpy as np
+from PIL import Image
+
+from gsco_pacs.domain.errors import ConfigError, PeerBusyError, PeerUnavailableError, PermanentError
+from gsco_pacs.domain.findings import Answer, Briefing, ModelIdentity
+from gsco_pacs.ports import Picture
+
+_BLIND = re.compile(r"image input is not supported|not a multimodal model|at most 0 image", re.IGNORECASE)
+"""How llama.cpp and vLLM say that a model takes no images."""
+_SEED = 0
+
+
+class OpenAIGeneralist:
+    """One model on one server, which gets 8-bit pixels and the prompt and nothing else of a study."""
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        api_key_env: str | None = None,
+        timeout_seconds: float = 120,
+        max_new_tokens: int = 512,
+        longest_edge: int = 1024,
+    ) -> None:
+        """ConfigError if the environment variable for the key is named but not set."""
+        key = os.environ.get(api_key_env, "") if api_key_env else ""
+        if api_key_env and not key:
+            raise ConfigError(
+                f"The environment variable {api_key_env} is not set: it must hold the server's key."
+            )
+        self._model = model
+        self._max_new_tokens = max_new_tokens
+        self._longest_edge = longest_edge
+        # Only the configured server is spoken to: no redirects, no proxies from the environment.
+        self._client = httpx.Client(
+            base_url=base_url.rstrip("/") + "/",
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=timeout_seconds,
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """The model as the server calls it; the hash is empty because the weights cannot be seen from here."""
+        parameters = ("temperature=0", f"seed={_SEED}", f"max_tokens={self._max_new_tokens}")
+        return ModelIdentity(self._model, "served", "", parameters)
+
+    def answer(self, briefing: Briefing, pictures: Sequence[Picture]) -> Answer:
+        """One greedy answer; without the pictures (and marked so) if the model takes none.
+
+        PeerUnavailableError or PeerBusyError if it may pass, PermanentError if the server refuses the request.
+        """
+        self._ready  # noqa: B018 - asked once
+        images = [self._part(picture) for picture in pictures]
+        response = self._post(briefing.prompt, images)
+        image_seen = bool(images)
+        if images and response.status_code >= 400 and _BLIND.search(response.text):
+            response = self._post(briefing.prompt, [])
+            image_seen = False
+        choice = _choice(_checked(response))
+        return Answer(
+            text=str(choice["message"].get("content") or "").strip(),
+            model=self.identity,
+            image_seen=image_seen,
+            finished=choice.get("finish_reason") == "stop",
+        )
+
+    @cached_property
+    def _ready(self) -> bool:
+        """True once the server has answered and knows the model; ConfigError if it knows only others."""
+        listed = _json(_checked(self._request("GET", "models"))).get("data") or []
+        known = [str(entry.get("id")) for entry in listed]
+        if known and self._model not in known:
+            raise ConfigError(f"The server does not know the model {self._model!r}, only {', '.join(known)}.")
+        return True
+
+    def _post(self, prompt: str, images: list[dict[str, Any]]) -> httpx.Response:
+        content = [*images, {"type": "text", "text": prompt}] if images else prompt
+        body = {
+            "model": self._model,
+            "messages": [{"role": "user", "content": content}],
+            "temperature": 0,
+            "seed": _SEED,
+            "max_tokens": self._max_new_tokens,
+        }
+        return self._request("POST", "chat/completions", json=body)
+
+    def _request(self, method: str, path: str, **content: Any) -> httpx.Response:
+        try:
+            return self._client.request(method, path, **content)
+        except httpx.TransportError as error:
+            raise PeerUnavailableError(f"The generalist's server: {type(error).__name__}.") from error
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise ConfigError(f"base_url is not usable: {error}") from error
+
+    def _part(self, picture: Picture) -> dict[str, Any]:
+        encoded = base64.b64encode(png(picture, self._longest_edge)).decode("ascii")
+        return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{encoded}"}}
+
+
+def png(picture: Picture, longest_edge: int) -> bytes:
+    """``picture`` as an 8-bit PNG without any metadata, scaled down to ``longest_edge`` pixels at most."""
+    image = Image.fromarray(np.clip(np.rint(picture.pixels * 255), 0, 255).astype(np.uint8))
+    image.thumbnail((longest_edge, longest_edge), Image.Resampling.BICUBIC)
+    stream = io.BytesIO()
+    image.save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def _checked(response: httpx.Response) -> httpx.Response:
+    """``response`` if it is a success; its status alone goes into the error, since a body may quote the request."""
+    status = response.status_code
+    if status == 429:
+        raise PeerBusyError("The generalist's server has too much to do (429).")
+    if status >= 500:
+        raise PeerUnavailableError(f"The generalist's server failed ({status}).")
+    if status >= 300:
+        raise PermanentError(f"The generalist's server refused the request ({status}).")
+    return response
+
+
+def _json(response: httpx.Response) -> dict[str, Any]:
+    try:
+        content = response.json()
+    except ValueError as error:
+        raise PermanentError("The generalist's server did not answer with JSON.") from error
+    if not isinstance(content, dict):
+        raise PermanentError("The generalist's server did not answer with a JSON object.")
+    return content
+
+
+def _choice(response: httpx.Response) -> dict[str, Any]:
+    choices = _json(response).get("choices")
+    if not (isinstance(choices, list) and choices and isinstance(choices[0].get("message"), dict)):
+        raise PermanentError("The generalist's server answered without a choice.")
+    found: dict[str, Any] = choices[0]
+    return found
