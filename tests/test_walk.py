@@ -192,6 +192,21 @@ def _in(history: StudyHistory, stage: Stage) -> bool:
     return (job.state, job.stage) == (State.RUNNING, stage)
 
 
+def test_a_stage_that_hangs_is_killed_at_its_limit_and_fails_after_three_workers(
+    tmp_path: Path, chest: Callable[[str], Path]
+) -> None:
+    image = chest("8")
+    with LoopbackPacs([Answer(delay_seconds=4)] * 20) as pacs:
+        workers = {"lease_seconds": 1.5, "deliver_seconds": 1}
+        node = Node(tmp_path, destinations=dimse(pacs), workers=workers)
+        with node.running():
+            node.send(image)
+            revision = node.settled(uid_of(image)).revisions[0]
+    assert revision.job.state == State.FAILED
+    assert "3 workers died" in revision.job.reason
+    assert [a.outcome for a in revision.attempts if a.stage == Stage.DELIVER] == [Event.LEASE_LOST] * 3
+
+
 def test_what_was_unfinished_when_the_node_stopped_is_finished_at_the_next_start(
     tmp_path: Path, chest: Callable[[str], Path]
 ) -> None:

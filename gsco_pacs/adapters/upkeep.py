@@ -12,7 +12,7 @@ from gsco_pacs.adapters.tables import AttemptRow, JobRow, StudyRow
 from gsco_pacs.domain.errors import ConfigError
 from gsco_pacs.domain.job import Event, Stage, State
 
-CRASHES_ALLOWED = 5
+CRASHES_ALLOWED = 3
 """Attempts of one stage that may end with a dead worker; then the job is taken for poison and fails."""
 
 
