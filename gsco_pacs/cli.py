@@ -5,7 +5,7 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -218,6 +218,120 @@ def demo(
 
     if not run_demo(paths or write_samples(out / "samples"), out):
         raise typer.Exit(1)
+
+
+Manifest = Annotated[Path, typer.Option(help="CSV, one row an image: path, module, label, group, split, view.")]
+Bundle = Annotated[Path, typer.Option(help="Directory of the bundle.")]
+
+
+@train.command("specialist")
+def train_specialist(
+    task: Annotated[Path, typer.Option(help="The task: labels, codes and input contract (YAML).")],
+    manifest: Manifest,
+    out: Annotated[Path, typer.Option(help="Directory of the bundle.")],
+    soft_labels: Annotated[Path | None, typer.Option(help="Another model's probabilities (CSV) to learn from as well.")] = None,
+    epochs: Annotated[int, typer.Option(help="Times that every image is seen.")] = 16,
+    size: Annotated[int, typer.Option(help="Edge of the pictures in pixels.")] = 320,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same weights on one machine.")] = 1,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    scratch: Annotated[bool, typer.Option("--scratch", help="Start from chance instead of ImageNet weights.")] = False,
+) -> None:
+    """Train a specialist and write it as a bundle, its case index included."""
+    from gsco_pacs.adapters.progress_bar import progress_bar
+    from gsco_pacs.training.index import build_index
+    from gsco_pacs.training.learning import Recipe
+    from gsco_pacs.training.specialist import TrainingRequest, train_specialist
+    from gsco_pacs.training.start import imagenet_weights
+
+    start = None if scratch else imagenet_weights()
+    request = TrainingRequest(
+        task, manifest, out, start, soft_labels, size=size, recipe=Recipe(epochs=epochs), seed=seed, threads=threads
+    )
+    with progress_bar("training", Console()) as progress:
+        train_specialist(request, progress)
+    with progress_bar("case index", Console()) as progress:
+        print(build_index(out, manifest, progress))
+
+
+@train.command("generator")
+def train_generator(
+    manifest: Manifest, out: Annotated[Path, typer.Option(help="Directory of the generator's weights.")]
+) -> None:
+    """Train the generator of the demo's synthetic radiographs."""
+    from gsco_pacs.adapters.progress_bar import progress_bar
+    from gsco_pacs.training.generator import GeneratorRequest, train_generator
+
+    with progress_bar("training", Console()) as progress:
+        print(train_generator(GeneratorRequest(manifest, out), progress))
+
+
+@evaluate.command("specialist")
+def evaluate_specialist(
+    bundle: Bundle,
+    manifest: Manifest,
+    split: Annotated[Literal["train", "val", "test"], typer.Option(help="Look at test once.")] = "test",
+    reference: Annotated[Path | None, typer.Option(help="Another model's probabilities (CSV) to compare with.")] = None,
+) -> None:
+    """Measure a specialist; writes docs/evaluation.json into the bundle and prints the tables."""
+    from gsco_pacs.processes.measuring import measure_specialist
+
+    print(measure_specialist(bundle, manifest, split, reference))
+
+
+@evaluate.command("honesty")
+def evaluate_honesty(
+    context: typer.Context,
+    generalist: Annotated[list[str], typer.Argument(help="Names in config.yaml's `generalists`.")],
+    n: Annotated[int, typer.Option(help="How many synthetic studies.")] = 20,
+    template: Annotated[str, typer.Option(help="The prompt: briefed, gsco or gsco-single.")] = "briefed",
+) -> None:
+    """How often a generalist denies, invents or leaks a finding, and what the gate lets through."""
+    from gsco_pacs.processes.measuring import measure_honesty
+
+    print(measure_honesty(_config(context), generalist, n, template))
+
+
+@evaluate.command("copies")
+def evaluate_copies(
+    manifest: Manifest, seeds: Annotated[int, typer.Option(help="How many synthetic radiographs.")] = 20
+) -> None:
+    """Compare synthetic radiographs with every image that the generator was trained on."""
+    from gsco_pacs.testing.copies import measure_copies
+
+    print(measure_copies(manifest, range(1, seeds + 1)))
+
+
+@bench.command("receive")
+def bench_receive(
+    objects: Annotated[int, typer.Option(help="Images a round.")] = 300,
+    rounds: Annotated[int, typer.Option(help="Rounds, the servers in turns.")] = 3,
+) -> None:
+    """C-STORE rate beside Orthanc's and DCMTK storescp's in one run."""
+    from gsco_pacs.evaluation.bench_receive import ReceiveBench, bench_receive, receive_table
+
+    print(receive_table(bench_receive(ReceiveBench(objects, rounds), lambda line: print(line, file=sys.stderr))))
+
+
+@bench.command("walk")
+def bench_walk(
+    context: typer.Context,
+    studies: Annotated[int, typer.Option(help="How many synthetic studies, one after the other.")] = 21,
+    out: Annotated[Path, typer.Option(help="Where the bench's node lives.")] = Path("demo-out/bench"),
+) -> None:
+    """Seconds from the last image to the reports at the destination, by stage."""
+    from gsco_pacs.evaluation.bench_walk import bench_walk, table
+    from gsco_pacs.testing.samples import write_chests
+
+    print(table(bench_walk(write_chests(out / "samples", studies), context.obj, out)))
+
+
+@app.command()
+def install_small_llm(context: typer.Context) -> None:
+    """Convert the packaged SmolLM2 once into the state directory and print the lines that switch it on."""
+    from gsco_pacs.adapters.small_llm import install_small_llm
+
+    path = install_small_llm(_config(context).state_dir)
+    print(f"generalists:\n  small: {{kind: transformers, path: {path}}}")
 
 
 def _print_json(value: object) -> None:

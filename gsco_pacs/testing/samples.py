@@ -17,3 +17,12 @@ def write_samples(folder: Path) -> list[Path]:
     for name, example in negatives.items():
         shutil.copyfile(examples.get_path(example), folder / name)
     return [chest, *(folder / name for name in negatives)]
+
+
+def write_chests(folder: Path, count: int) -> list[Path]:
+    """Write ``count`` synthetic chest radiographs, each a study of its own, and return their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"chest-{seed}.dcm" for seed in range(1, count + 1)]
+    for seed, path in enumerate(paths, start=1):
+        make_synthetic_study(seed).save_as(path, enforce_file_format=True)
+    return paths

@@ -1,0 +1,31 @@
+"""Measurements that need a part of the configuration: a specialist's figures, a generalist's honesty."""
+
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from gsco_pacs.adapters.bundles import load_bundle
+from gsco_pacs.adapters.labelled_images import Split
+from gsco_pacs.adapters.progress_bar import progress_bar
+from gsco_pacs.config import Config
+from gsco_pacs.evaluation.honesty import honesty, table
+from gsco_pacs.evaluation.specialist import evaluate_specialist
+from gsco_pacs.evaluation.specialist_table import as_markdown
+from gsco_pacs.processes.choices import open_generalist, specialists_of
+
+
+def measure_specialist(bundle: Path, manifest: Path, split: Split, reference: Path | None) -> str:
+    """The specialist's tables in Markdown."""
+    with progress_bar("evaluating", Console(stderr=True)) as progress:
+        figures = evaluate_specialist(bundle, manifest, progress, split=split, reference=reference)
+    return as_markdown(figures, f"{len(os.sched_getaffinity(0))}-core {platform.machine()}")
+
+
+def measure_honesty(config: Config, names: Sequence[str], n: int, template: str) -> str:
+    """What each generalist does with the findings of the first route's specialists, in Markdown."""
+    bundles = [load_bundle(config.bundle_dir(name)) for name in specialists_of(config.routes)]
+    findings = tuple(finding for bundle in bundles for finding in bundle.findings)
+    return table([honesty(open_generalist(name, config), findings, n, template=template) for name in names])
