@@ -110,15 +110,26 @@ def test_english_punctuation_does_not_cost_a_name_its_bytes(tmp_path: Path) -> N
         ("Люкceмбypг".encode("iso8859-5"), "ISO IR 144", "ISO_IR 144"),
         ("王^小东".encode("gbk"), "GBK", "GB18030"),
         (b"Miller", "nonsense", "ISO_IR 192"),
+        ("Müller".encode("latin-1"), "ISO 2022 IR 100", "ISO_IR 100"),
+        ("Müller".encode("latin-1"), "ISO 2022 IR 6", "ISO_IR 100"),
+        ("ﾔﾏﾀﾞ^ﾀﾛｳ".encode("shift_jis"), "ISO_IR 13", ["ISO 2022 IR 13", "ISO 2022 IR 87"]),
     ],
 )
 def test_a_missing_or_wrong_character_set_is_replaced_by_one_that_the_bytes_fit(
-    value: bytes, declared: str | None, written: str
+    value: bytes, declared: str | None, written: str | list[str]
 ) -> None:
     for report in parts(_named(value, declared)).composed():
         document = _open(report)
         assert document.SpecificCharacterSet == written
         assert _raw_name(document).rstrip() == value
+
+
+def test_a_name_in_an_undeclared_windows_code_page_does_not_keep_the_report_back() -> None:
+    name = "Šimek^Žofie".encode("cp1250")
+    for report in parts(_named(name, None)).composed():
+        document = _open(report)
+        assert document.SpecificCharacterSet == "ISO_IR 192"
+        assert str(document.PatientName) == name.decode("latin-1")
 
 
 def test_text_that_a_modality_padded_with_nul_is_padded_as_the_standard_asks() -> None:

@@ -6,8 +6,8 @@ The rule for Specific Character Set (0008,0005):
    such as "ISO-IR 100" repaired) and the bytes can be read with it.
 2. If it is missing, unknown or contradicted by the bytes, the bytes are kept and declared as ISO_IR 192 where they are
    UTF-8, else as ISO_IR 100, in which every byte has a meaning.
-3. Only if the report's own text cannot be written in that set is the whole document written in ISO_IR 192; the names
-   are then the same characters in other bytes.
+3. Only if the report's own text cannot be written in that set, or the names hold bytes that it forbids (Windows code
+   pages), is the whole document written in ISO_IR 192; the names are then the same characters in other bytes.
 """
 
 import re
@@ -47,6 +47,10 @@ _REQUEST_OPTIONAL = ("IssuerOfAccessionNumberSequence", "ReasonForTheRequestedPr
 _CODE = {"CodeValue", "CodingSchemeDesignator", "CodeMeaning"}
 _UNIVERSAL = {"UniversalEntityID", "UniversalEntityIDType"}
 _SEXES = {"M", "F", "O", ""}
+_TEXTS = tuple(keyword for keyword in (*KEPT, *REQUIRED, *OPTIONAL) if not keyword.endswith("Sequence"))
+_MULTI_BYTE = ("ISO_IR 192", "GB18030")
+_CONTROLS = re.compile(rb"[\x80-\x9f]")
+"""Bytes that are letters in Windows code pages and control characters, which DICOM forbids, in the ISO_IR sets."""
 _ALONE = re.compile(r"ISO_IR (?!6$|13$)\d+|GB18030|GBK")
 """Sets in which our text needs no escape sequences (PS3.3 section C.12.1.1.2)."""
 
@@ -63,16 +67,16 @@ def read_header(path: Path) -> Dataset:
 
 def taken_over(header: Dataset, own_texts: Iterable[str]) -> Dataset:
     """Patient, Study and Referenced Request attributes of ``header`` in a character set that ``own_texts`` fit too."""
-    charset = _character_set(header)
+    content = b"".join(_bytes(header, _tag(keyword)) for keyword in _TEXTS)
+    charset = _character_set(header, content)
     source = _empty(charset)
     for keyword in (*KEPT, *REQUIRED, *OPTIONAL):
         _copy(header, source, keyword, charset, required=keyword not in OPTIONAL)
     requests = list(_requests(header, charset))
     if requests:
         source.ReferencedRequestSequence = requests
-    if all(_fits(text, charset) for text in own_texts):
-        return source
-    return _in_utf8(source)
+    allowed = len(charset) > 1 or charset[0] in _MULTI_BYTE or not _CONTROLS.search(content)
+    return source if allowed and all(_fits(text, charset) for text in own_texts) else _in_utf8(source)
 
 
 def _empty(charset: Sequence[str] = ()) -> Dataset:
@@ -166,16 +170,24 @@ def _allowed(keyword: str, vr: str, value: bytes, charset: Sequence[str]) -> boo
     return "\\" not in text and (keyword != "PatientSex" or text in _SEXES)
 
 
-def _character_set(header: Dataset) -> list[str]:
+def _character_set(header: Dataset, content: bytes) -> list[str]:
     declared = header.get("SpecificCharacterSet") or ""
     values = [declared] if isinstance(declared, str) else list(declared)
     charset = [_respelled(value) for value in values]
-    content = b"".join(
-        _bytes(header, _tag(k)) for k in (*KEPT, *REQUIRED, *OPTIONAL) if not k.endswith("Sequence")
-    )
+    if len(charset) == 1:
+        charset = _single(charset[0], content)
     if all(value in python_encoding for value in charset) and _readable(content, charset):
         return charset
     return ["ISO_IR 192"] if _decodes(content, "utf-8") else ["ISO_IR 100"]
+
+
+def _single(value: str, content: bytes) -> list[str]:
+    """A set that stands alone, in the form that validators take; the bytes mean the same in both."""
+    if value == "ISO_IR 13" and not content.isascii():
+        return ["ISO 2022 IR 13", "ISO 2022 IR 87"]
+    if value.startswith("ISO 2022 IR ") and b"\x1b" not in content:
+        return [f"ISO_IR {value.removeprefix('ISO 2022 IR ')}"]
+    return [value]
 
 
 def _respelled(value: str) -> str:
