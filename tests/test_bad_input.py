@@ -52,15 +52,17 @@ def test_an_object_without_pixels_is_stored_and_skipped_with_the_reason(node: No
     assert "pixel" in reason.lower()
 
 
-@pytest.mark.parametrize("size", [{"Rows": 0}, {"Rows": 65535, "Columns": 65535}], ids=["zero", "huge"])
+@pytest.mark.parametrize(
+    ("size", "said"), [({"Rows": 0}, "Rows"), ({"Rows": 65535, "Columns": 65535}, "65535 x 65535")], ids=["zero", "huge"]
+)
 def test_an_image_whose_size_cannot_be_true_is_refused_before_it_is_decoded(
-    node: Node, write: Callable[[Dataset], Path], size: dict[str, int]
+    node: Node, write: Callable[[Dataset], Path], size: dict[str, int], said: str
 ) -> None:
-    ds = chest(f"size {size}", **size)
+    ds = chest(said[:6], **size)
     assert node.send(write(ds))[0].status == 0
     state, reason = outcome(node, ds)
     assert state in (State.SKIPPED, State.FAILED)
-    assert "Rows" in reason or "size" in reason.lower() or "rows" in reason
+    assert said in reason
 
 
 def test_a_truncated_image_beside_a_whole_one_makes_a_partial_draft(node: Node, write: Callable[[Dataset], Path]) -> None:

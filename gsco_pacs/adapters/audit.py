@@ -36,6 +36,8 @@ class JobLine:
     reason: str
     images: int
     first_received_at: datetime
+    not_before: datetime | None
+    """When a waiting job is tried again."""
     settled_at: datetime | None
 
 
@@ -224,7 +226,7 @@ def _job_lines() -> Select[Any]:
     return select(
         JobRow.id, StudyRow.study_instance_uid, StudyRow.patient_id, StudyRow.accession_number, JobRow.revision,
         JobRow.state, JobRow.stage, JobRow.route, JobRow.reason, images.label("images"),
-        JobRow.first_received_at, JobRow.settled_at,
+        JobRow.first_received_at, JobRow.not_before, JobRow.settled_at,
     ).join(StudyRow, StudyRow.id == JobRow.study_id)  # fmt: skip
 
 

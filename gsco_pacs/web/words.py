@@ -68,7 +68,8 @@ def why(job: "JobLine") -> str:
         case State.RUNNING:
             return f"A {job.stage} worker has it."
         case State.WAITING:
-            return f"The {job.stage} stage is tried again: {job.reason}"
+            at = f" at {clock(job.not_before)}" if job.not_before else ""
+            return f"The {job.stage} stage is tried again{at}: {job.reason}"
     return job.reason
 
 
