@@ -59,7 +59,7 @@ def test_the_list_shows_every_job_with_its_state_and_why_it_is_there(busy: Busy)
         assert f'href="/studies/{uid}"' in page
     for why in (
         "Every destination took the reports.", "The specialists could read no image.", "Cancelled by the operator.",
-        "(the study has OT)", "The deliver stage is tried again: pacs: The peer could not be reached or hung up.",
+        "(the study has OT)", "The deliver stage is tried again at ", ": pacs: The peer could not be reached or hung up.",
         "A consult worker has it.", "Waits for a free consult worker.", "Images are still arriving",
     ):  # fmt: skip
         assert why in page
