@@ -132,6 +132,15 @@ def test_a_name_in_an_undeclared_windows_code_page_does_not_keep_the_report_back
         assert str(document.PatientName) == name.decode("latin-1")
 
 
+def test_a_windows_dash_in_a_procedure_description_does_not_keep_the_report_back() -> None:
+    tag = Tag("RequestedProcedureDescription")
+    request = Dataset()
+    request[tag] = RawDataElement(tag, "LO", 8, b"Thorax\x96p", 0, False, True)
+    for report in parts(header(RequestAttributesSequence=[request])).composed():
+        described = _open(report).ReferencedRequestSequence[0].RequestedProcedureDescription
+        assert described == "Thorax\x96p"
+
+
 def test_text_that_a_modality_padded_with_nul_is_padded_as_the_standard_asks() -> None:
     for report in parts(_named(b"Miller\0\0", None)).composed():
         assert _raw_name(_open(report)) == b"Miller"

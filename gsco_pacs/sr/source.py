@@ -1,22 +1,11 @@
-"""What a report takes over from its source image: patient, study and request, byte for byte, and their character set.
+"""What a report takes over from its source image: patient, study and request, byte for byte, and their character set."""
 
-The rule for Specific Character Set (0008,0005):
-
-1. The image's own set stands, and with it every byte of the names, if it is one of the standard's (spelling mistakes
-   such as "ISO-IR 100" repaired) and the bytes can be read with it.
-2. If it is missing, unknown or contradicted by the bytes, the bytes are kept and declared as ISO_IR 192 where they are
-   UTF-8, else as ISO_IR 100, in which every byte has a meaning.
-3. Only if the report's own text cannot be written in that set, or the names hold bytes that it forbids (Windows code
-   pages), is the whole document written in ISO_IR 192; the names are then the same characters in other bytes.
-"""
-
-import re
 from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
 
 from pydicom import Dataset, dcmread, dcmwrite
-from pydicom.charset import convert_encodings, decode_bytes, python_encoding
+from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.config import RAISE
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
@@ -27,6 +16,7 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.valuerep import TEXT_VR_DELIMS, validate_value
 
 from gsco_pacs.domain.errors import BadObjectError, TransientError
+from gsco_pacs.sr.character_sets import character_set_of, fits, forbidden_in
 
 KEPT = ("PatientName", "PatientID", "StudyInstanceUID")
 """Taken over whatever they hold: without them the report would be another patient's."""
@@ -47,12 +37,7 @@ _REQUEST_OPTIONAL = ("IssuerOfAccessionNumberSequence", "ReasonForTheRequestedPr
 _CODE = {"CodeValue", "CodingSchemeDesignator", "CodeMeaning"}
 _UNIVERSAL = {"UniversalEntityID", "UniversalEntityIDType"}
 _SEXES = {"M", "F", "O", ""}
-_TEXTS = tuple(keyword for keyword in (*KEPT, *REQUIRED, *OPTIONAL) if not keyword.endswith("Sequence"))
-_MULTI_BYTE = ("ISO_IR 192", "GB18030")
-_CONTROLS = re.compile(rb"[\x80-\x9f]")
-"""Bytes that are letters in Windows code pages and control characters, which DICOM forbids, in the ISO_IR sets."""
-_ALONE = re.compile(r"ISO_IR (?!6$|13$)\d+|GB18030|GBK")
-"""Sets in which our text needs no escape sequences (PS3.3 section C.12.1.1.2)."""
+_TAKEN = (*KEPT, *REQUIRED, *OPTIONAL, *_REQUEST_REQUIRED, *_REQUEST_OPTIONAL)
 
 
 def read_header(path: Path) -> Dataset:
@@ -67,16 +52,25 @@ def read_header(path: Path) -> Dataset:
 
 def taken_over(header: Dataset, own_texts: Iterable[str]) -> Dataset:
     """Patient, Study and Referenced Request attributes of ``header`` in a character set that ``own_texts`` fit too."""
-    content = b"".join(_bytes(header, _tag(keyword)) for keyword in _TEXTS)
-    charset = _character_set(header, content)
+    content = _content(header)
+    declared = header.get("SpecificCharacterSet") or ""
+    charset = character_set_of([declared] if isinstance(declared, str) else list(declared), content)
     source = _empty(charset)
     for keyword in (*KEPT, *REQUIRED, *OPTIONAL):
         _copy(header, source, keyword, charset, required=keyword not in OPTIONAL)
     requests = list(_requests(header, charset))
     if requests:
         source.ReferencedRequestSequence = requests
-    allowed = len(charset) > 1 or charset[0] in _MULTI_BYTE or not _CONTROLS.search(content)
-    return source if allowed and all(_fits(text, charset) for text in own_texts) else _in_utf8(source)
+    if forbidden_in(charset, content) or not all(fits(text, charset) for text in own_texts):
+        return _in_utf8(source)
+    return source
+
+
+def _content(header: Dataset) -> bytes:
+    """Every byte of text that may be taken over."""
+    keywords = [keyword for keyword in _TAKEN if not keyword.endswith("Sequence")]
+    holders = (header, *(header.get("RequestAttributesSequence") or []))
+    return b"".join(_bytes(holder, _tag(keyword)) for holder in holders for keyword in keywords)
 
 
 def _empty(charset: Sequence[str] = ()) -> Dataset:
@@ -168,65 +162,6 @@ def _allowed(keyword: str, vr: str, value: bytes, charset: Sequence[str]) -> boo
     if vr == "PN" and any(group.count("^") > 4 for group in text.split("=")):
         return False
     return "\\" not in text and (keyword != "PatientSex" or text in _SEXES)
-
-
-def _character_set(header: Dataset, content: bytes) -> list[str]:
-    declared = header.get("SpecificCharacterSet") or ""
-    values = [declared] if isinstance(declared, str) else list(declared)
-    charset = [_respelled(value) for value in values]
-    if len(charset) == 1:
-        charset = _single(charset[0], content)
-    if all(value in python_encoding for value in charset) and _readable(content, charset):
-        return charset
-    return ["ISO_IR 192"] if _decodes(content, "utf-8") else ["ISO_IR 100"]
-
-
-def _single(value: str, content: bytes) -> list[str]:
-    """A set that stands alone, in the form that validators take; the bytes mean the same in both."""
-    if value == "ISO_IR 13" and not content.isascii():
-        return ["ISO 2022 IR 13", "ISO 2022 IR 87"]
-    if value.startswith("ISO 2022 IR ") and b"\x1b" not in content:
-        return [f"ISO_IR {value.removeprefix('ISO 2022 IR ')}"]
-    return [value]
-
-
-def _respelled(value: str) -> str:
-    alone = re.fullmatch(r"ISO[ _-]?IR[ _-]?(\d+)", value.strip(), re.IGNORECASE)
-    extended = re.fullmatch(r"ISO[ _-]?2022[ _-]?IR[ _-]?(\d+)", value.strip(), re.IGNORECASE)
-    if extended:
-        return f"ISO 2022 IR {extended[1]}"
-    if alone:
-        return f"ISO_IR {alone[1]}"
-    # GB18030 contains GBK byte for byte, and validators know it.
-    return "GB18030" if value.strip() == "GBK" else value.strip()
-
-
-def _readable(content: bytes, charset: Sequence[str]) -> bool:
-    if content.isascii() and b"\x1b" not in content:
-        return True
-    if len(charset) > 1:
-        return True
-    return charset[0] not in ("", "ISO_IR 6") and _decodes(content, python_encoding[charset[0]])
-
-
-def _decodes(content: bytes, encoding: str) -> bool:
-    try:
-        content.decode(encoding)
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _fits(text: str, charset: Sequence[str]) -> bool:
-    if text.isascii():
-        return True
-    if len(charset) > 1 or not _ALONE.fullmatch(charset[0]):
-        return False
-    try:
-        text.encode(python_encoding[charset[0]])
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _in_utf8(source: Dataset) -> Dataset:
