@@ -1,7 +1,5 @@
 """Drafts: who is asked how often, what of the answers stands, and what can never stand whatever is said."""
 
-from dataclasses import replace
-
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
@@ -210,14 +208,3 @@ def test_any_text_at_all_leaves_a_draft_of_the_specialists_findings(
     for wanted in (P, U):
         stated = {label for s in made.findings if s.presence is wanted for label in s.labels}
         assert stated == {label for label, presence in held.items() if presence is wanted}
-
-
-@given(noise=st.text(min_size=1), order=st.permutations(sorted(WORDS)))
-def test_a_study_whose_case_keys_and_reasons_give_orders_yields_the_same_briefing(
-    noise: str, order: list[str]
-) -> None:
-    plain = consultation(dict.fromkeys(order, P), [["Mass"]])
-    poisoned = replace(plain, read=(noise,), cases=tuple(replace(case, key=noise) for case in plain.cases))
-    assert brief(poisoned, FINDINGS, Mode.MOED_RAD, "briefed") == brief(
-        plain, FINDINGS, Mode.MOED_RAD, "briefed"
-    )

@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 from PIL import Image
 
+from gsco_pacs.config import OpenAIGeneralist as OpenAIGeneralistSettings
 from gsco_pacs.domain.errors import ConfigError, PeerBusyError, PeerUnavailableError, PermanentError
 from gsco_pacs.domain.findings import Answer, Briefing, ModelIdentity
 from gsco_pacs.ports import Picture
@@ -24,29 +25,24 @@ _SEED = 0
 class OpenAIGeneralist:
     """One model on one server, which gets 8-bit pixels and the prompt and nothing else of a study."""
 
-    def __init__(
-        self,
-        base_url: str,
-        model: str,
-        api_key_env: str | None = None,
-        timeout_seconds: float = 120,
-        max_new_tokens: int = 512,
-        longest_edge: int = 1024,
-    ) -> None:
-        """ConfigError if the environment variable for the key is named but not set."""
-        key = os.environ.get(api_key_env, "") if api_key_env else ""
-        if api_key_env and not key:
+    def __init__(self, settings: OpenAIGeneralistSettings) -> None:
+        """ConfigError if the base URL is none, or if the key's environment variable is named but not set."""
+        variable = settings.api_key_env
+        key = os.environ.get(variable, "") if variable else ""
+        if variable and not key:
             raise ConfigError(
-                f"The environment variable {api_key_env} is not set: it must hold the server's key."
+                f"The environment variable {variable} is not set: it must hold the server's key."
             )
-        self._model = model
-        self._max_new_tokens = max_new_tokens
-        self._longest_edge = longest_edge
+        if not re.match(r"https?://[^/\s]", settings.base_url):
+            raise ConfigError(
+                f"base_url {settings.base_url!r} must begin with http:// or https:// and a host."
+            )
+        self._settings = settings
         # Only the configured server is spoken to: no redirects, no proxies from the environment.
         self._client = httpx.Client(
-            base_url=base_url.rstrip("/") + "/",
+            base_url=settings.base_url.rstrip("/") + "/",
             headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=timeout_seconds,
+            timeout=settings.timeout_seconds,
             follow_redirects=False,
             trust_env=False,
         )
@@ -54,8 +50,8 @@ class OpenAIGeneralist:
     @property
     def identity(self) -> ModelIdentity:
         """The model as the server calls it; the hash is empty because the weights cannot be seen from here."""
-        parameters = ("temperature=0", f"seed={_SEED}", f"max_tokens={self._max_new_tokens}")
-        return ModelIdentity(self._model, "served", "", parameters)
+        parameters = ("temperature=0", f"seed={_SEED}", f"max_tokens={self._settings.max_new_tokens}")
+        return ModelIdentity(self._settings.model, "served", "", parameters)
 
     def answer(self, briefing: Briefing, pictures: Sequence[Picture]) -> Answer:
         """One greedy answer; without the pictures (and marked so) if the model takes none.
@@ -82,18 +78,20 @@ class OpenAIGeneralist:
         """True once the server has answered and knows the model; ConfigError if it knows only others."""
         listed = _json(_checked(self._request("GET", "models"))).get("data") or []
         known = [str(entry.get("id")) for entry in listed]
-        if known and self._model not in known:
-            raise ConfigError(f"The server does not know the model {self._model!r}, only {', '.join(known)}.")
+        if known and self._settings.model not in known:
+            raise ConfigError(
+                f"The server does not know the model {self._settings.model!r}, only {', '.join(known)}."
+            )
         return True
 
     def _post(self, prompt: str, images: list[dict[str, Any]]) -> httpx.Response:
         content = [*images, {"type": "text", "text": prompt}] if images else prompt
         body = {
-            "model": self._model,
+            "model": self._settings.model,
             "messages": [{"role": "user", "content": content}],
             "temperature": 0,
             "seed": _SEED,
-            "max_tokens": self._max_new_tokens,
+            "max_tokens": self._settings.max_new_tokens,
         }
         return self._request("POST", "chat/completions", json=body)
 
@@ -102,11 +100,9 @@ class OpenAIGeneralist:
             return self._client.request(method, path, **content)
         except httpx.TransportError as error:
             raise PeerUnavailableError(f"The generalist's server: {type(error).__name__}.") from error
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise ConfigError(f"base_url is not usable: {error}") from error
 
     def _part(self, picture: Picture) -> dict[str, Any]:
-        encoded = base64.b64encode(png(picture, self._longest_edge)).decode("ascii")
+        encoded = base64.b64encode(png(picture, self._settings.longest_edge)).decode("ascii")
         return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{encoded}"}}
 
 
