@@ -51,7 +51,7 @@ class LabelFigures:
     """Share of the positives that are called present."""
     present_specificity: float
     absent_sensitivity: float
-    """Share of the positives that are not called absent."""
+    """Share of the positives that are not called absent, that is possible or present."""
     absent_specificity: float
     brier: float
     calibration_error: float

@@ -29,24 +29,15 @@ def _labels(figures: SpecialistFigures) -> str:
             _interval(entry.auc),
             _number(entry.balanced_accuracy),
             f"{_number(entry.sensitivity)} / {_number(entry.specificity)}",
-            f"{_number(entry.present_sensitivity)} / {_number(entry.present_specificity)}",
             f"{_number(entry.absent_sensitivity)} / {_number(entry.absent_specificity)}",
+            f"{_number(entry.present_sensitivity)} / {_number(entry.present_specificity)}",
             _number(entry.brier, 3),
             _number(entry.calibration_error, 3),
         ]
         for entry in figures.labels
     ]
-    columns = [
-        "Label",
-        "Positives",
-        "AUC",
-        "Balanced accuracy",
-        "Sens. / spec.",
-        "At *present*",
-        "At *absent*",
-        "Brier",
-    ]
-    return _table([*columns, "ECE"], rows)
+    shares = ["Sens. / spec. there", "*possible* or *present*", "*present*"]
+    return _table(["Label", "Positives", "AUC", "Balanced accuracy", *shares, "Brier", "ECE"], rows)
 
 
 def _views(figures: SpecialistFigures) -> str:
