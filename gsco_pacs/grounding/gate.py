@@ -95,7 +95,7 @@ class Breach:
         """The breach for the record."""
         about = f" ({self.label})" if self.label else ""
         quote = re.sub(r"[^\x20-\x7e\xa0-\uffff]+", " ", self.sentence)[:_LONGEST_QUOTE]
-        return Objection(quote, f"{self.detail or self.violation}{about}")
+        return Objection(quote or "(nothing said)", f"{self.detail or self.violation}{about}")
 
 
 @dataclass(frozen=True)
