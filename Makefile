@@ -23,13 +23,13 @@ check: $(VENV)/.dev ## Style, types, import contracts, validity of the golden SR
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m gsco_pacs.sr.validate tests/goldens/*.dcm
+	$(BIN)/python -m pytest -q tests/test_compose.py -k golden
 
 docs: $(VENV)/.dev ## Write the generated pages anew (docs/config.md, docs/states.md, docs/commands.md)
 	$(BIN)/python -m tests.generated_docs
 
 goldens: $(VENV)/.dev ## Write the golden SRs anew; look at the difference before you commit it
-	REWRITE_GOLDENS=1 $(BIN)/python -m pytest -q tests/test_compose.py
+	GSCO_WRITE_GOLDENS=1 $(BIN)/python -m pytest -q tests/test_compose.py -k golden
 
 # torch first and alone: everything else must take the build that is there.
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt

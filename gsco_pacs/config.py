@@ -196,13 +196,13 @@ class Web(Settings):
 class Equipment(Settings):
     """How the node names itself in the reports (General Equipment module)."""
 
-    manufacturer: Annotated[str, Field(max_length=64)] = "gsco_pacs"
+    manufacturer: Annotated[str, Field(min_length=1, max_length=64)] = "gsco_pacs"
     """Manufacturer (0008,0070)."""
-    model_name: Annotated[str, Field(max_length=64)] = "GSCo node"
+    model_name: Annotated[str, Field(min_length=1, max_length=64)] = "GSCo node"
     """Manufacturer's Model Name (0008,1090)."""
     serial_number: Annotated[str, Field(min_length=1, max_length=64)] = "1"
     """Device Serial Number (0018,1000)."""
-    station_name: Annotated[str, Field(max_length=16)] = "GSCO"
+    station_name: Annotated[str, Field(min_length=1, max_length=16)] = "GSCO"
     """Station Name (0008,1010)."""
 
 

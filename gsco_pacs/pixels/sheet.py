@@ -26,7 +26,7 @@ def sheet(
 ) -> bytes:
     """A PNG of the image beside bars and sentences; the height follows the longer side."""
     picture = Image.open(io.BytesIO(image_png)).convert("RGB")
-    lines = [line for sentence in sentences for line in (*textwrap.wrap(sentence, 68), "")]
+    lines = [line for sentence in sentences for line in textwrap.wrap(sentence, 68) or [""]]
     height = max(picture.height, 96 + 26 * len(bars) + 22 * len(lines)) + 2 * _MARGIN
     page = Image.new("RGB", (picture.width + _TEXT_WIDTH + 3 * _MARGIN, height), _BACKGROUND)
     page.paste(picture, (_MARGIN, _MARGIN))

@@ -54,7 +54,9 @@ def _write_config(out: Path) -> Path:
     content["state"] = "state"
     content["receiver"] |= {"host": "127.0.0.1", "port": free_port()}
     content["settle"] = {"quiet_seconds": 2}
-    content["destinations"] = {name: {"kind": "folder", "path": "reports"} for name in content["destinations"]}
+    content["destinations"] = {
+        name: {"kind": "folder", "path": "reports"} for name in content["destinations"]
+    }
     path = out.absolute() / "config.yaml"
     path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     return path
@@ -87,7 +89,9 @@ def _progress(histories: Sequence[StudyHistory]) -> Table:
     table = Table("study", "images", "state", "what happened", box=None, pad_edge=False)
     for history in histories:
         job = history.revisions[0].job
-        done = " → ".join(moment.event for moment in history.revisions[0].moments if moment.event != "claimed")
+        done = " → ".join(
+            moment.event for moment in history.revisions[0].moments if moment.event != "claimed"
+        )
         modality = ", ".join(sorted({str(r.header.get("Modality", "?")) for r in history.received}))
         table.add_row(f"{modality} …{job.study_instance_uid[-12:]}", str(job.images), job.state, done)
     return table
@@ -97,17 +101,24 @@ def _show(console: Console, history: StudyHistory, audit: Audit, config: Config,
     revision = history.revisions[0]
     console.rule(f"Study {history.study_instance_uid}")
     if revision.job.state != State.DELIVERED:
-        console.print(f"{revision.job.state}: {revision.job.reason}", markup=False, highlight=False)
+        console.print(
+            f"{revision.job.state}: {revision.job.reason}", markup=False, highlight=False, soft_wrap=True
+        )
         return
     for report in revision.reports:
         if report.kind == "narrative":
-            console.print(as_text(audit.report(report.sop_instance_uid)), markup=False, highlight=False)
+            console.print(
+                as_text(audit.report(report.sop_instance_uid)), markup=False, highlight=False, soft_wrap=True
+            )
     picture = out / f"draft-{UID(history.study_instance_uid)[-12:]}.png"
     picture.write_bytes(_sheet(history, revision, config))
-    console.print(f"Picture with findings: {picture}", markup=False)
+    console.print(f"Picture with findings: {picture}", markup=False, soft_wrap=True)
     for delivery in revision.deliveries:
-        console.print(f"SR ({delivery.kind}): {delivery.status}", markup=False)
-    console.print(f"Everything about it: gsco-pacs --config {out / 'config.yaml'} study {history.study_instance_uid}")
+        console.print(f"SR ({delivery.kind}): {delivery.status}", markup=False, soft_wrap=True)
+    console.print(
+        f"Everything about it: gsco-pacs --config {out / 'config.yaml'} study {history.study_instance_uid}",
+        soft_wrap=True,
+    )
 
 
 def _sheet(history: StudyHistory, revision: Revision, config: Config) -> bytes:
@@ -120,6 +131,14 @@ def _sheet(history: StudyHistory, revision: Revision, config: Config) -> bytes:
     (picture,) = prepare([StoredFile(instance, store_dir(config) / read.path)], _ANY_IMAGE).pictures
     opinions = sorted(consultation["opinions"], key=lambda each: -each["probability"])
     bars = [Bar(o["finding"]["text"], o["probability"], o["present_from"]) for o in opinions]
-    sentences = [each["text"] for part in ("findings", "impression") for each in drafted["draft"][part]]
+    draft = drafted["draft"]
+    sentences = ["FINDINGS", *(each["text"] for each in draft["findings"]), ""]
+    sentences += ["IMPRESSION", *(each["text"] for each in draft["impression"])]
     names = ", ".join(model["name"] for model in consultation["specialists"])
-    return sheet(png(picture.pixels, 900), "AI DRAFT - NOT VERIFIED", f"{names}; the mark is the threshold", bars, sentences)
+    return sheet(
+        png(picture.pixels, 900),
+        "AI DRAFT - NOT VERIFIED",
+        f"{names}; the mark is the threshold",
+        bars,
+        sentences,
+    )
