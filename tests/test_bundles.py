@@ -9,16 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from monai.bundle.config_parser import ConfigParser
 from monai.networks.nets.densenet import DenseNet
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from gsco_pacs.adapters.bundle_format import CASES, FEATURES, INFERENCE, METADATA, SUMS, WEIGHTS, write_sums
 from gsco_pacs.adapters.bundles import BundleSpecialist, load_bundle
 from gsco_pacs.adapters.labelled_images import read_images, read_pixels, truth_of
 from gsco_pacs.adapters.network_input import squared
+from gsco_pacs.adapters.networks import EfficientNetLite0
 from gsco_pacs.adapters.scores import probabilities_of
 from gsco_pacs.config import shipped
-from gsco_pacs.domain.errors import BrokenBundleError
+from gsco_pacs.domain.errors import BrokenBundleError, OutOfResourcesError
 from gsco_pacs.domain.findings import Code
 from gsco_pacs.evaluation.metrics import auc
 from gsco_pacs.ports import Picture, Specialist
@@ -162,6 +165,29 @@ def test_a_network_of_monai_itself_can_be_named(bundle: Path) -> None:
     (look,) = load_bundle(bundle).look([Picture("1", np.full((40, 40), 0.5, np.float32))])
     assert len(look.probabilities) == 3
     assert np.linalg.norm(look.features) == pytest.approx(1, abs=1e-5)
+
+
+def test_monais_own_parser_makes_the_same_network_of_the_definition(made_up: Path) -> None:
+    parser = ConfigParser()
+    parser.read_config(made_up / INFERENCE)
+    network = parser.get_parsed_content("network_def")
+    assert isinstance(network, EfficientNetLite0)
+    assert set(load_file(made_up / WEIGHTS)) == set(network.state_dict())
+
+
+def test_want_of_memory_is_a_failure_that_may_pass(made_up: Path) -> None:
+    class Hungry(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last = torch.nn.Linear(1, 3)
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return inputs.new_zeros(2**60)
+
+    whole = load_bundle(made_up)
+    starved = BundleSpecialist(whole.identity, whole.section, Hungry(), None)
+    with pytest.raises(OutOfResourcesError):
+        starved.look([Picture("1", np.zeros((40, 40), np.float32))])
 
 
 @pytest.mark.parametrize(

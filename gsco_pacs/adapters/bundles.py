@@ -87,7 +87,11 @@ class BundleSpecialist:
         try:
             squares = [squared(picture.pixels, prepare.size, prepare.fit) for picture in pictures]
             seen = [self._forward(batch([square], prepare.mean, prepare.std)) for square in squares]
-        except (MemoryError, torch.OutOfMemoryError) as error:
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "allocate" not in str(
+                error
+            ):  # torch has no class for a CPU's want
+                raise
             raise OutOfResourcesError(f"{self._identity.name}: not enough memory for the network.") from error
         logits = np.concatenate([pair[0] for pair in seen])
         probabilities = probabilities_of(logits, self._section.task, self._slopes, self._intercepts)
