@@ -420,6 +420,21 @@ def test_p_data_longer_than_agreed_ends_the_association(node: Node) -> None:
     assert eventually(lambda: not association.is_established)
 
 
+def test_an_object_that_never_ends_is_not_collected_for_ever(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gsco_pacs.adapters.upper_layer.MAXIMUM_OBJECT", 1 << 20)
+    association = associate(node)
+    assert c_store(association, make_ct(rows=512, columns=512)).Status == 0x0000
+    request = C_STORE()
+    request.MessageID, request.Priority = 8, 2
+    request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = CTImageStorage, uid.UID("1.2.3")
+    request.DataSet = BytesIO(bytes(2 << 20))
+    association.dimse.send_msg(request, association.accepted_contexts[-1].context_id or 0)
+    assert eventually(lambda: association.is_aborted)
+    assert len(node.files()) == 1
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -514,3 +529,32 @@ def test_stopping_ends_running_associations_and_frees_the_port(start: Callable[.
     assert eventually(lambda: association.is_aborted)
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", node.scp.port)) != 0
+
+
+def test_stopping_waits_for_the_object_in_hand(
+    start: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = start()
+    in_hand, go_on = threading.Event(), threading.Event()
+    take = node.scp._on_store
+
+    def slowly(incoming: Incoming) -> None:
+        in_hand.set()
+        go_on.wait(20)
+        take(incoming)
+
+    monkeypatch.setattr(node.scp, "_on_store", slowly)
+    association = associate(node)
+    sender = threading.Thread(target=association.send_c_store, args=(make_ct(),))
+    sender.start()
+    assert in_hand.wait(20)
+    stopping = threading.Thread(target=node.scp.stop)
+    stopping.start()
+    stopping.join(0.5)
+    assert stopping.is_alive()
+    go_on.set()
+    stopping.join(20)
+    sender.join(30)
+    assert not stopping.is_alive()
+    assert len(node.files()) == 1
+    assert association.is_aborted

@@ -90,7 +90,9 @@ class StorageScp:
         if self._server is not None:
             self._server.shutdown()
             for association in self._ae.active_associations:
-                association.abort()
+                association.abort(
+                    block=True
+                )  # without it, abort() does not wait for a handler that is running
 
     @property
     def port(self) -> int:
