@@ -31,6 +31,8 @@ from gsco_pacs.domain.errors import ConfigError, OutOfResourcesError
 from gsco_pacs.domain.findings import Answer, Briefing, ModelIdentity
 from gsco_pacs.ports import Picture
 
+transformers.utils.logging.disable_progress_bar()  # a worker's log is not a terminal
+
 _WEIGHTS = ("*.safetensors", "*.bin")
 _BLOCK = 1 << 20
 

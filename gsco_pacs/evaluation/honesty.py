@@ -29,6 +29,11 @@ from gsco_pacs.steps.draft import draft
 MEASURES = ("denies", "leaves out", "invents", "leaks a neighbour's finding", "cannot be read")
 _SPECIALIST = "synthetic"
 _ABSENT_BELOW, _PRESENT_FROM = 0.15, 0.5
+_RANGES = {
+    Presence.ABSENT: (0.0, _ABSENT_BELOW),
+    Presence.UNCERTAIN: (_ABSENT_BELOW, _PRESENT_FROM),
+    Presence.PRESENT: (_PRESENT_FROM, 0.99),
+}
 _OF_MEASURE = {
     Violation.DENIED: MEASURES[0],
     Violation.OMITTED: MEASURES[1],
@@ -111,9 +116,7 @@ def synthetic_consultations(findings: tuple[Finding, ...], n: int, seed: int) ->
         n_present, n_uncertain = draw.randint(0, 3), draw.randint(0, 2)
         present, uncertain = shuffled[:n_present], shuffled[n_present : n_present + n_uncertain]
         uid = f"2.25.{seed}{study:06d}"
-        opinions = tuple(
-            _opinion(f, draw, f in present, f in uncertain, uid) for f in findings if not f.normal
-        )
+        opinions = tuple(_opinion(f, draw, _state(f, present, uncertain), uid) for f in findings)
         cases = tuple(_case(draw, shuffled, present, rank, uid) for rank in range(10))
         yield Consultation((), (uid,), opinions, cases, (), region="chest X-ray")
 
@@ -143,14 +146,16 @@ def _abnormal(findings: tuple[Finding, ...]) -> int:
     return sum(not finding.normal for finding in findings)
 
 
-def _opinion(finding: Finding, draw: random.Random, present: bool, uncertain: bool, uid: str) -> Opinion:  # noqa: FBT001
-    low, high = (
-        (_PRESENT_FROM, 0.99)
-        if present
-        else (_ABSENT_BELOW, _PRESENT_FROM)
-        if uncertain
-        else (0, _ABSENT_BELOW)
-    )
+def _state(finding: Finding, present: Sequence[Finding], uncertain: Sequence[Finding]) -> Presence:
+    if finding.normal:
+        return Presence.ABSENT if present else Presence.UNCERTAIN if uncertain else Presence.PRESENT
+    if finding in present:
+        return Presence.PRESENT
+    return Presence.UNCERTAIN if finding in uncertain else Presence.ABSENT
+
+
+def _opinion(finding: Finding, draw: random.Random, state: Presence, uid: str) -> Opinion:
+    low, high = _RANGES[state]
     probability = min(draw.uniform(low, high), high - 1e-6)
     return Opinion(_SPECIALIST, finding, probability, _ABSENT_BELOW, _PRESENT_FROM, uid)
 
@@ -183,7 +188,7 @@ def _judged(gate: Gate, briefing: Briefing, answer: Answer) -> Gated:
 
 def _remaining(consultation: Consultation, made: Draft) -> set[str]:
     """The measures that the finished draft violates, found by reading its words anew."""
-    positions = positions_of(consultation.opinions)
+    positions = {p.finding.label: p for p in assessed(positions_of(consultation.opinions))}
     lexicon = Lexicon(Term(label, position.finding.text) for label, position in positions.items())
     said = {
         (mention.label, mention.presence)
@@ -191,7 +196,7 @@ def _remaining(consultation: Consultation, made: Draft) -> set[str]:
         for mention in mentions(statement.text, lexicon)
     }
     recalled = {label for case in consultation.cases for label in case.labels}
-    return set(_faults(said, {p.finding.label: p for p in assessed(positions)}, recalled))
+    return set(_faults(said, positions, recalled))
 
 
 def _faults(

@@ -124,7 +124,9 @@ class Gate:
         self._options = tuple(options)
         terms = [Term(label, position.finding.text) for label, position in positions.items()]
         normal = {label for label, position in positions.items() if position.finding.normal}
-        terms += [Term(label, label) for label in options if label not in positions]
+        terms += [
+            Term(label, label) for label in options if label not in positions and not _SWEEPING.search(label)
+        ]
         self._lexicon = Lexicon(term for term in terms if term.label not in normal)
 
     def report(self, answer: Answer) -> Gated:
