@@ -39,7 +39,9 @@ def main() -> None:
 @app.callback(invoke_without_command=True)
 def _before(
     context: typer.Context,
-    config: Annotated[Path | None, typer.Option(help="Configuration file; else $GSCO_PACS_CONFIG, else ./config.yaml.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Configuration file; else $GSCO_PACS_CONFIG, else ./config.yaml.")
+    ] = None,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if version:
@@ -54,7 +56,8 @@ def _config(context: typer.Context) -> Config:
 
 @app.command()
 def node(
-    context: typer.Context, web: Annotated[bool, typer.Option(help="Also serve the administrator's pages.")] = False
+    context: typer.Context,
+    web: Annotated[bool, typer.Option(help="Also serve the administrator's pages.")] = False,
 ) -> None:
     """Run receiver, housekeeper and workers on this machine until SIGTERM."""
     from gsco_pacs.processes.node import run_node
@@ -113,7 +116,9 @@ def check(context: typer.Context) -> None:
         print(f"route {route.name}: {', '.join(route.specialists)} and {route.generalist} ({route.mode}), "
               f"then {', '.join(route.destinations)}")  # fmt: skip
     senders = ", ".join(sender.ae_title for sender in config.receiver.senders) or "nobody"
-    print(f"{config.receiver.ae_title} takes studies on {config.receiver.host}:{config.receiver.port} from {senders}")
+    print(
+        f"{config.receiver.ae_title} takes studies on {config.receiver.host}:{config.receiver.port} from {senders}"
+    )
 
 
 @app.command()
@@ -129,7 +134,9 @@ def status(context: typer.Context, as_json: Json = False) -> None:
     for state in State:
         print(f"{state:11} {counts.get(state, 0)}")
     for refusal in refusals:
-        print(f"refused {refusal.at:%Y-%m-%d %H:%M:%S} {refusal.calling_ae} at {refusal.address}: {refusal.reason}")
+        print(
+            f"refused {refusal.at:%Y-%m-%d %H:%M:%S} {refusal.calling_ae} at {refusal.address}: {refusal.reason}"
+        )
 
 
 @app.command()
@@ -145,7 +152,9 @@ def jobs(
     from gsco_pacs.processes.desk import open_audit
     from gsco_pacs.terminal import print_jobs
 
-    lines, count = open_audit(_config(context)).jobs(state=state or "", search=search, limit=limit, offset=offset)
+    lines, count = open_audit(_config(context)).jobs(
+        state=state or "", search=search, limit=limit, offset=offset
+    )
     if as_json:
         _print_json({"count": count, "jobs": [asdict(line) for line in lines]})
     else:
@@ -166,7 +175,9 @@ def study(context: typer.Context, uid: StudyUid, as_json: Json = False) -> None:
 
 
 @app.command()
-def report(context: typer.Context, uid: Annotated[str, typer.Argument(help="SOP Instance UID of an SR.")]) -> None:
+def report(
+    context: typer.Context, uid: Annotated[str, typer.Argument(help="SOP Instance UID of an SR.")]
+) -> None:
     """Print a stored SR as text."""
     from gsco_pacs.processes.desk import open_audit
     from gsco_pacs.sr.reading import as_text
@@ -209,8 +220,12 @@ def send(
 
 @app.command()
 def demo(
-    paths: Annotated[list[Path] | None, typer.Argument(help="Your own DICOM; without it a synthetic study.")] = None,
-    out: Annotated[Path, typer.Option(help="Where the node's state, the reports and the picture go.")] = Path("demo-out"),
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Your own DICOM; without it a synthetic study.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where the node's state, the reports and the picture go.")] = Path(
+        "demo-out"
+    ),
 ) -> None:
     """Bring a node up, send a study to it over DICOM and show the draft."""
     from gsco_pacs.processes.demo import run_demo
@@ -220,7 +235,9 @@ def demo(
         raise typer.Exit(1)
 
 
-Manifest = Annotated[Path, typer.Option(help="CSV, one row an image: path, module, label, group, split, view.")]
+Manifest = Annotated[
+    Path, typer.Option(help="CSV, one row an image: path, module, label, group, split, view.")
+]
 Bundle = Annotated[Path, typer.Option(help="Directory of the bundle.")]
 
 
@@ -229,12 +246,16 @@ def train_specialist(
     task: Annotated[Path, typer.Option(help="The task: labels, codes and input contract (YAML).")],
     manifest: Manifest,
     out: Annotated[Path, typer.Option(help="Directory of the bundle.")],
-    soft_labels: Annotated[Path | None, typer.Option(help="Another model's probabilities (CSV) to learn from as well.")] = None,
+    soft_labels: Annotated[
+        Path | None, typer.Option(help="Another model's probabilities (CSV) to learn from as well.")
+    ] = None,
     epochs: Annotated[int, typer.Option(help="Times that every image is seen.")] = 16,
     size: Annotated[int, typer.Option(help="Edge of the pictures in pixels.")] = 320,
     seed: Annotated[int, typer.Option(help="The same seed gives the same weights on one machine.")] = 1,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
-    scratch: Annotated[bool, typer.Option("--scratch", help="Start from chance instead of ImageNet weights.")] = False,
+    scratch: Annotated[
+        bool, typer.Option("--scratch", help="Start from chance instead of ImageNet weights.")
+    ] = False,
 ) -> None:
     """Train a specialist and write it as a bundle, its case index included."""
     from gsco_pacs.adapters.progress_bar import progress_bar
@@ -245,7 +266,15 @@ def train_specialist(
 
     start = None if scratch else imagenet_weights()
     request = TrainingRequest(
-        task, manifest, out, start, soft_labels, size=size, recipe=Recipe(epochs=epochs), seed=seed, threads=threads
+        task,
+        manifest,
+        out,
+        start,
+        soft_labels,
+        size=size,
+        recipe=Recipe(epochs=epochs),
+        seed=seed,
+        threads=threads,
     )
     with progress_bar("training", Console()) as progress:
         train_specialist(request, progress)
@@ -270,7 +299,9 @@ def evaluate_specialist(
     bundle: Bundle,
     manifest: Manifest,
     split: Annotated[Literal["train", "val", "test"], typer.Option(help="Look at test once.")] = "test",
-    reference: Annotated[Path | None, typer.Option(help="Another model's probabilities (CSV) to compare with.")] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="Another model's probabilities (CSV) to compare with.")
+    ] = None,
 ) -> None:
     """Measure a specialist; writes docs/evaluation.json into the bundle and prints the tables."""
     from gsco_pacs.processes.measuring import measure_specialist
@@ -309,7 +340,9 @@ def bench_receive(
     """C-STORE rate beside Orthanc's and DCMTK storescp's in one run."""
     from gsco_pacs.evaluation.bench_receive import ReceiveBench, bench_receive, receive_table
 
-    print(receive_table(bench_receive(ReceiveBench(objects, rounds), lambda line: print(line, file=sys.stderr))))
+    print(
+        receive_table(bench_receive(ReceiveBench(objects, rounds), lambda line: print(line, file=sys.stderr)))
+    )
 
 
 @bench.command("walk")

@@ -44,7 +44,9 @@ class Match(Settings):
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
         if tag_for_keyword(self.tag) is None:
-            raise ValueError(f"{self.tag!r} is not a DICOM keyword (PS3.6); write it as in 'BodyPartExamined'.")
+            raise ValueError(
+                f"{self.tag!r} is not a DICOM keyword (PS3.6); write it as in 'BodyPartExamined'."
+            )
         if all(test is None for test in (self.equals, self.one_of, self.matches, self.range, self.present)):
             raise ValueError("give one of equals, one_of, matches, range, present.")
         try:
@@ -80,7 +82,9 @@ class OneImage(Settings):
 
 def _kind_of_condition(value: Any) -> str:
     keys = value if isinstance(value, dict) else vars(value)
-    return next((kind for kind in ("all", "any", "not", "not_", "one_image") if kind in keys), "tag").rstrip("_")
+    return next((kind for kind in ("all", "any", "not", "not_", "one_image") if kind in keys), "tag").rstrip(
+        "_"
+    )
 
 
 Condition = Annotated[

@@ -263,7 +263,9 @@ class Config(Settings):
         for route in self.routes:
             if route.name == name:
                 return route
-        raise ConfigError(f"The route {name!r} is no longer in the configuration: put it back or cancel the job.")
+        raise ConfigError(
+            f"The route {name!r} is no longer in the configuration: put it back or cancel the job."
+        )
 
     def bundle_dir(self, name: str) -> Path:
         """The directory of the bundle called ``name``."""
@@ -277,7 +279,9 @@ class Config(Settings):
 def _must_know(name: str, known: dict[str, Any], where: str) -> None:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
-        raise ValueError(f"{where}: {name!r} is not defined" + (f"; did you mean {near[0]!r}?" if near else "."))
+        raise ValueError(
+            f"{where}: {name!r} is not defined" + (f"; did you mean {near[0]!r}?" if near else ".")
+        )
 
 
 def shipped(name: str) -> Path:
@@ -307,7 +311,9 @@ def load_config(path: Path) -> Config:
         raise ConfigError(f"{path} is not YAML: {error}") from error
     if not isinstance(content, dict) or "base" in content:
         raise ConfigError(f"{path}: the top level must be keys and values, and 'base' is not one of them.")
-    base = Path.cwd() if path == shipped("config.yaml") and path.parent != Path.cwd() else path.absolute().parent
+    base = (
+        Path.cwd() if path == shipped("config.yaml") and path.parent != Path.cwd() else path.absolute().parent
+    )
     try:
         return Config(**content, base=base)
     except ValidationError as error:

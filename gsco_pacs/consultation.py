@@ -78,7 +78,9 @@ class _Session:
     exclusions: tuple[Exclusion, ...]
 
 
-def _session(files: Sequence[StoredFile], specialist: Specialist, route: RouteSettings, patient_id: str) -> _Session:
+def _session(
+    files: Sequence[StoredFile], specialist: Specialist, route: RouteSettings, patient_id: str
+) -> _Session:
     prepared = prepare(files, specialist.contract)
     identity, examines = specialist.identity, specialist.examines
     if not prepared.pictures:
@@ -127,7 +129,9 @@ def draft_stage(
     drafted = draft(briefing, consultation, generalist, prepare(read, _ANY_IMAGE).pictures)
     provenance = Provenance(
         node_version=__version__,
-        config_sha256=hashlib.sha256(json.dumps(route.model_dump(mode="json"), sort_keys=True).encode()).hexdigest(),
+        config_sha256=hashlib.sha256(
+            json.dumps(route.model_dump(mode="json"), sort_keys=True).encode()
+        ).hexdigest(),
         route=route.name,
         mode=route.mode,
         template=briefing.template,

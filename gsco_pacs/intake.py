@@ -22,7 +22,30 @@ if TYPE_CHECKING:
 
 
 HEADER = frozenset(
-    ["AccessionNumber", "BodyPartExamined", "ImageType", "InstanceNumber", "InstitutionName", "Manufacturer", "ManufacturerModelName", "Modality", "NumberOfFrames", "PatientAge", "PatientID", "PatientSex", "PresentationIntentType", "ProtocolName", "SOPClassUID", "SeriesDescription", "SeriesNumber", "StationName", "StudyDate", "StudyDescription", "StudyTime", "ViewPosition"]
+    [
+        "AccessionNumber",
+        "BodyPartExamined",
+        "ImageType",
+        "InstanceNumber",
+        "InstitutionName",
+        "Manufacturer",
+        "ManufacturerModelName",
+        "Modality",
+        "NumberOfFrames",
+        "PatientAge",
+        "PatientID",
+        "PatientSex",
+        "PresentationIntentType",
+        "ProtocolName",
+        "SOPClassUID",
+        "SeriesDescription",
+        "SeriesNumber",
+        "StationName",
+        "StudyDate",
+        "StudyDescription",
+        "StudyTime",
+        "ViewPosition",
+    ]
 )
 """Keywords that are kept of every image, beside those that the routes ask for: what an administrator looks for."""
 

@@ -50,7 +50,9 @@ def print_study(console: Console, history: "StudyHistory") -> None:
 def _revision(revision: "Revision") -> RenderableType:
     job = revision.job
     head = Text.assemble(
-        f"\nRevision {job.revision}: ", (job.state, f"bold {_COLOUR.get(State(job.state), 'cyan')}"), f"  {job.reason}"
+        f"\nRevision {job.revision}: ",
+        (job.state, f"bold {_COLOUR.get(State(job.state), 'cyan')}"),
+        f"  {job.reason}",
     )
     return Group(head, _timeline(revision), *(Text(line) for line in _story(revision)))
 

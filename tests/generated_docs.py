@@ -28,7 +28,9 @@ MADE = "<!-- Made from the code by `make docs`; change the code, not this page. 
 
 def states() -> str:
     """The state machine as a drawing and a table."""
-    drawn = [f"    {before} --> {after}: {event}" for (before, event), after in MOVES.items() if before != after]
+    drawn = [
+        f"    {before} --> {after}: {event}" for (before, event), after in MOVES.items() if before != after
+    ]
     stays = [f"{event} keeps a job {before}" for (before, event), after in MOVES.items() if before == after]
     return "\n".join(
         [
@@ -82,7 +84,11 @@ def _group(title: str, group: type[BaseModel]) -> Iterator[str]:
     yield "| --- | --- | --- | --- |"
     for name, field in group.model_fields.items():
         if not field.exclude:
-            meaning = (field.description or (getattr(field.annotation, "__doc__", "") or "")).split("\n\n")[0].replace("\n", " ")
+            meaning = (
+                (field.description or (getattr(field.annotation, "__doc__", "") or ""))
+                .split("\n\n")[0]
+                .replace("\n", " ")
+            )
             yield f"| `{field.alias or name}` | {_type(field.annotation)} | {_default(field)} | {meaning} |"
     yield ""
 
@@ -132,7 +138,9 @@ def _commands(group: Any, path: tuple[str, ...]) -> Iterator[str]:
             yield from _commands(command, (*path, name))
             continue
         options = [parameter.opts[0] for parameter in command.params if parameter.opts[0].startswith("--")]
-        arguments = [parameter.name.upper() for parameter in command.params if not parameter.opts[0].startswith("--")]
+        arguments = [
+            parameter.name.upper() for parameter in command.params if not parameter.opts[0].startswith("--")
+        ]
         words = " ".join((*path, name, *arguments))
         yield f"| `{words}` | {(command.help or '').splitlines()[0]} | {', '.join(f'`{o}`' for o in options)} |"
 

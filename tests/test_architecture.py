@@ -45,12 +45,17 @@ def _depth(node: ast.AST) -> int:
 
 
 def _broad(handler: ast.ExceptHandler) -> bool:
-    return handler.type is None or (isinstance(handler.type, ast.Name) and handler.type.id in ("Exception", "BaseException"))
+    return handler.type is None or (
+        isinstance(handler.type, ast.Name) and handler.type.id in ("Exception", "BaseException")
+    )
 
 
 def _passes_on(handler: ast.ExceptHandler) -> bool:
     """It raises again, or it hands the error itself to somebody who answers for it."""
-    return any(isinstance(node, ast.Raise) or (isinstance(node, ast.Name) and node.id == handler.name) for node in ast.walk(handler))
+    return any(
+        isinstance(node, ast.Raise) or (isinstance(node, ast.Name) and node.id == handler.name)
+        for node in ast.walk(handler)
+    )
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -67,7 +72,10 @@ def test_a_module_keeps_the_house_rules(module: Path) -> None:
         "def f():\n    return 1\n",
         "def f() -> None:\n    global x\n",
         "try:\n    pass\nexcept Exception:\n    pass\n",
-        "def f() -> None:\n" + "".join("    " * n + "if x:\n" for n in range(1, NESTING + 2)) + "    " * (NESTING + 2) + "pass\n",
+        "def f() -> None:\n"
+        + "".join("    " * n + "if x:\n" for n in range(1, NESTING + 2))
+        + "    " * (NESTING + 2)
+        + "pass\n",
     ],
 )
 def test_each_rule_bites(broken: str) -> None:
@@ -91,7 +99,9 @@ def test_a_walk_fits_on_a_few_screens(walk: str) -> None:
 @pytest.mark.parametrize("process", ["receiver", "housekeeper", "web", "node"])
 def test_a_light_process_never_loads_the_deep_learning_stack(process: str) -> None:
     code = f"import gsco_pacs.processes.{process}, sys; print([m for m in ('torch', 'monai', 'transformers') if m in sys.modules])"
-    assert run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() == "[]"
+    assert (
+        run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() == "[]"
+    )
 
 
 def test_torchvision_is_not_installed_beside_a_cpu_build_of_torch() -> None:

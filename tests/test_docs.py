@@ -11,7 +11,9 @@ from gsco_pacs.domain.job import State
 from tests.generated_docs import DOCS, PAGES
 
 PROJECT = DOCS.parent
-PAGES_OF_THE_PROJECT = sorted([*PROJECT.glob("*.md"), *DOCS.rglob("*.md"), *(PROJECT / "models").rglob("*.md")])
+PAGES_OF_THE_PROJECT = sorted(
+    [*PROJECT.glob("*.md"), *DOCS.rglob("*.md"), *(PROJECT / "models").rglob("*.md")]
+)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -43,6 +45,8 @@ def test_the_walk_names_every_step_and_every_state_is_explained() -> None:
 
 def test_every_error_stands_in_the_tree_at_the_head_of_its_file() -> None:
     def below(kind: type[GscoError]) -> set[str]:
-        return {kind.__name__}.union(*(below(child) for child in kind.__subclasses__() if child.__module__ == errors.__name__))
+        return {kind.__name__}.union(
+            *(below(child) for child in kind.__subclasses__() if child.__module__ == errors.__name__)
+        )
 
     assert [name for name in below(GscoError) if name not in (errors.__doc__ or "")] == []

@@ -77,7 +77,9 @@ def receive(ledger: Ledger, *instances: Instance) -> list[Registration]:
 def close(ledger: Ledger, route: dict[str, str] | None = ROUTE) -> Collecting:
     (collecting,) = ledger.collecting()
     decision = Decision(closed=True, reason="No new image for 60 s.", decided_at=datetime.now(UTC))
-    routing = Routing(route["name"] if route else None, (Trial("chest", bool(route), "" if route else "Modality is CT"),))
+    routing = Routing(
+        route["name"] if route else None, (Trial("chest", bool(route), "" if route else "Modality is CT"),)
+    )
     assert ledger.close(collecting, decision, routing, route)
     return collecting
 
@@ -97,9 +99,15 @@ def test_the_migrations_build_what_the_models_say(url: str) -> None:
     migrated, made = open_engine(url), open_engine("sqlite://")
     Base.metadata.create_all(made)
     for table in Base.metadata.tables:
-        names = [{column["name"] for column in inspect(engine).get_columns(table)} for engine in (migrated, made)]
+        names = [
+            {column["name"] for column in inspect(engine).get_columns(table)} for engine in (migrated, made)
+        ]
         indexes = [
-            {index["name"] for index in inspect(engine).get_indexes(table) if "duplicates_constraint" not in index}
+            {
+                index["name"]
+                for index in inspect(engine).get_indexes(table)
+                if "duplicates_constraint" not in index
+            }
             for engine in (migrated, made)
         ]
         assert names[0] == names[1]
@@ -128,7 +136,10 @@ def test_sqlite_commits_survive_a_power_cut(tmp_path: Path) -> None:
 def test_the_first_image_opens_a_job_and_the_next_ones_join_it(ledger: Ledger) -> None:
     assert receive(ledger, instance(1), instance(2)) == [Registration.NEW, Registration.NEW]
     (collecting,) = ledger.collecting()
-    assert [i.sop_instance_uid for i in ledger.study(collecting.job_id).instances] == ["1.2.3.1.1", "1.2.3.1.2"]
+    assert [i.sop_instance_uid for i in ledger.study(collecting.job_id).instances] == [
+        "1.2.3.1.1",
+        "1.2.3.1.2",
+    ]
 
 
 def test_the_same_bytes_again_are_counted_and_change_nothing(ledger: Ledger, audit: Audit) -> None:
@@ -183,7 +194,9 @@ def test_a_study_is_not_closed_when_an_image_came_meanwhile(ledger: Ledger) -> N
     assert ledger.collecting()
 
 
-def test_a_study_that_no_route_wants_is_skipped_with_the_failed_condition(ledger: Ledger, audit: Audit) -> None:
+def test_a_study_that_no_route_wants_is_skipped_with_the_failed_condition(
+    ledger: Ledger, audit: Audit
+) -> None:
     receive(ledger, instance(1))
     close(ledger, route=None)
     job = audit.study("1.2.3").revisions[0].job
@@ -209,7 +222,9 @@ def test_six_workers_that_claim_at_once_get_one_job_once(ledger: Ledger, jobs: J
     assert len(claims) == 6
 
 
-def test_a_stat_study_is_claimed_before_a_routine_one_that_waited_longer(ledger: Ledger, jobs: JobLedger) -> None:
+def test_a_stat_study_is_claimed_before_a_routine_one_that_waited_longer(
+    ledger: Ledger, jobs: JobLedger
+) -> None:
     receive(ledger, instance(1, study="1.2.3"))
     close(ledger)
     receive(ledger, instance(1, study="1.2.4"))
@@ -217,7 +232,9 @@ def test_a_stat_study_is_claimed_before_a_routine_one_that_waited_longer(ledger:
     assert claimed(jobs).study.study_instance_uid == "1.2.4"
 
 
-def test_a_job_goes_through_its_stages_and_every_move_is_recorded(ledger: Ledger, jobs: JobLedger, audit: Audit) -> None:
+def test_a_job_goes_through_its_stages_and_every_move_is_recorded(
+    ledger: Ledger, jobs: JobLedger, audit: Audit
+) -> None:
     receive(ledger, instance(1))
     close(ledger)
     assert jobs.finish(claimed(jobs), {"opinions": [1]}) is State.QUEUED
@@ -234,7 +251,11 @@ def test_a_job_goes_through_its_stages_and_every_move_is_recorded(ledger: Ledger
         "instance_stored", "study_closed", "claimed", "stage_finished", "claimed", "stage_finished", "claimed",
         "reports_accepted",
     ]  # fmt: skip
-    assert [attempt.outcome for attempt in revision.attempts] == ["stage_finished", "stage_finished", "reports_accepted"]
+    assert [attempt.outcome for attempt in revision.attempts] == [
+        "stage_finished",
+        "stage_finished",
+        "reports_accepted",
+    ]
     assert len(revision.deliveries) == 2
     assert jobs.product(claim.job_id, Stage.CONSULT) == {"opinions": [1]}
 
@@ -269,7 +290,11 @@ def test_a_worker_that_lost_its_lease_can_change_nothing(
     assert upkeep.take_back_lost() == 1
     assert upkeep.queue_due() == 1
     fresh = claimed(jobs)
-    for attempt in (lambda: jobs.finish(stale, {}), lambda: jobs.postpone(stale, "", 1), lambda: jobs.pulse(stale, 30)):
+    for attempt in (
+        lambda: jobs.finish(stale, {}),
+        lambda: jobs.postpone(stale, "", 1),
+        lambda: jobs.pulse(stale, 30),
+    ):
         with pytest.raises(LostLeaseError):
             attempt()
     assert jobs.finish(fresh, {}) is State.QUEUED
@@ -301,7 +326,9 @@ def test_a_retry_waits_for_its_time(ledger: Ledger, jobs: JobLedger, upkeep: Upk
     assert upkeep.requeue("1.2.3", "operator") == State.QUEUED
 
 
-def test_a_cancelled_job_stops_at_once_or_at_the_end_of_its_stage(ledger: Ledger, jobs: JobLedger, upkeep: Upkeep) -> None:
+def test_a_cancelled_job_stops_at_once_or_at_the_end_of_its_stage(
+    ledger: Ledger, jobs: JobLedger, upkeep: Upkeep
+) -> None:
     receive(ledger, instance(1, study="1.2.3"))
     close(ledger)
     assert upkeep.cancel("1.2.3", "operator") == State.CANCELLED

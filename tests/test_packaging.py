@@ -38,7 +38,11 @@ def test_the_package_runs_where_there_is_no_checkout(installed: Path, tmp_path: 
 
 def test_everything_that_is_not_python_is_installed_too(installed: Path) -> None:
     def files(root: Path) -> set[str]:
-        return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and "__pycache__" not in str(path)}
+        return {
+            str(path.relative_to(root))
+            for path in root.rglob("*")
+            if path.is_file() and "__pycache__" not in str(path)
+        }
 
     package = installed / "gsco_pacs"
     assert files(PROJECT / "models") == files(package / "shipped" / "models")

@@ -36,11 +36,21 @@ def holds(condition: object, *headers: Header) -> bool:
         ({"tag": "ViewPosition", "present": True}, HAND, False),
         ({"tag": "ImageType", "equals": "AXIAL"}, CT, True),
         ({"not": {"tag": "Modality", "equals": "CT"}}, CHEST, True),
-        ({"any": [{"tag": "Modality", "equals": "CT"}, {"tag": "ViewPosition", "equals": "PA"}]}, CHEST, True),
-        ({"all": [{"tag": "Modality", "equals": "DX"}, {"tag": "ViewPosition", "equals": "AP"}]}, CHEST, False),
+        (
+            {"any": [{"tag": "Modality", "equals": "CT"}, {"tag": "ViewPosition", "equals": "PA"}]},
+            CHEST,
+            True,
+        ),
+        (
+            {"all": [{"tag": "Modality", "equals": "DX"}, {"tag": "ViewPosition", "equals": "AP"}]},
+            CHEST,
+            False,
+        ),
     ],
 )
-def test_a_condition_takes_the_images_that_it_describes(condition: object, header: Header, expected: bool) -> None:
+def test_a_condition_takes_the_images_that_it_describes(
+    condition: object, header: Header, expected: bool
+) -> None:
     assert holds(condition, header) is expected
 
 
@@ -87,7 +97,12 @@ def test_a_reason_never_shows_a_patients_data() -> None:
 
 
 def test_the_receiver_is_told_which_attributes_the_routes_ask_for() -> None:
-    nested = {"all": [{"not": {"tag": "Manufacturer", "equals": "X"}}, {"one_image": {"tag": "ViewPosition", "present": True}}]}
+    nested = {
+        "all": [
+            {"not": {"tag": "Manufacturer", "equals": "X"}},
+            {"one_image": {"tag": "ViewPosition", "present": True}},
+        ]
+    }
     assert keywords([settings("a", nested)]) == {"Manufacturer", "ViewPosition"}
 
 

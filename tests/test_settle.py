@@ -31,7 +31,9 @@ def test_a_study_that_never_gets_quiet_goes_on_at_the_deadline_and_says_so() -> 
 
 
 @given(st.floats(0, 1e6), st.floats(0, 1e6), st.floats(1, 1e4), st.floats(1, 1e5))
-def test_waiting_longer_never_opens_a_closed_study(wait: float, more: float, quiet: float, deadline: float) -> None:
+def test_waiting_longer_never_opens_a_closed_study(
+    wait: float, more: float, quiet: float, deadline: float
+) -> None:
     earlier = settle(START, START, seconds(wait), quiet_seconds=quiet, deadline_seconds=deadline)
     later = settle(START, START, seconds(wait + more), quiet_seconds=quiet, deadline_seconds=deadline)
     assert later.closed or not earlier.closed

@@ -39,7 +39,13 @@ def uid_of(path: Path) -> str:
 
 
 def dimse(pacs: LoopbackPacs) -> dict[str, object]:
-    settings = {"kind": "dimse", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port, "timeout_seconds": 5}
+    settings = {
+        "kind": "dimse",
+        "ae_title": pacs.ae_title,
+        "host": "127.0.0.1",
+        "port": pacs.port,
+        "timeout_seconds": 5,
+    }
     return {"results": settings}
 
 
@@ -112,7 +118,9 @@ def test_a_late_image_makes_a_second_draft_that_names_the_first(
         node.send(first)
         node.settled(uid_of(first))
         node.send(late, first)
-        history = node.wait(uid_of(first), lambda h: len(h.revisions) == 2 and h.revisions[0].job.state == State.DELIVERED)
+        history = node.wait(
+            uid_of(first), lambda h: len(h.revisions) == 2 and h.revisions[0].job.state == State.DELIVERED
+        )
     old, new = (
         [dataset(arrival) for arrival in loopback_pacs.arrivals[start : start + 2]] for start in (0, 2)
     )

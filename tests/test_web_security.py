@@ -13,10 +13,11 @@ from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 from fastapi.testclient import TestClient
 
+from gsco_pacs.adapters.node_process import free_port
 from gsco_pacs.config import Web
 from gsco_pacs.domain.study import Peer, Routing
 from gsco_pacs.testing.phantoms import make_dx
-from gsco_pacs.testing.private_process import free_port, program
+from gsco_pacs.testing.private_process import program
 from gsco_pacs.web.app import HEADERS
 from tests.recorded_node import RecordedNode
 

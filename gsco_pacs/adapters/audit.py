@@ -155,7 +155,9 @@ class Audit:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def jobs(self, *, state: str = "", search: str = "", limit: int = 50, offset: int = 0) -> tuple[list[JobLine], int]:
+    def jobs(
+        self, *, state: str = "", search: str = "", limit: int = 50, offset: int = 0
+    ) -> tuple[list[JobLine], int]:
         """One page of jobs, newest first, and how many there are; ``search`` is part of a UID, patient ID or accession number."""
         query = _job_lines()
         if state:
@@ -245,7 +247,13 @@ def _revision(connection: Connection, job: JobLine) -> Revision:
         return select(table).where(table.job_id == job.job_id).order_by(table.id)
 
     deliveries = (
-        select(ReportRow.kind, ReportRow.sop_instance_uid, DeliveryRow.destination, DeliveryRow.status, DeliveryRow.taken_at)
+        select(
+            ReportRow.kind,
+            ReportRow.sop_instance_uid,
+            DeliveryRow.destination,
+            DeliveryRow.status,
+            DeliveryRow.taken_at,
+        )
         .join(ReportRow, ReportRow.id == DeliveryRow.report_id)
         .where(ReportRow.job_id == job.job_id)
         .order_by(DeliveryRow.id)

@@ -21,7 +21,9 @@ def open_engine(url: str) -> Engine:
     if parsed.get_backend_name() == "postgresql":
         return create_engine(parsed, pool_pre_ping=True)
     if parsed.get_backend_name() != "sqlite":
-        raise ConfigError(f"database: {parsed.get_backend_name()!r} is not supported; use sqlite or postgresql+psycopg.")
+        raise ConfigError(
+            f"database: {parsed.get_backend_name()!r} is not supported; use sqlite or postgresql+psycopg."
+        )
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(parsed, connect_args={"timeout": 30})
@@ -58,7 +60,9 @@ def check_schema(engine: Engine) -> None:
     with engine.execution_options(**READING).connect() as connection:
         current = MigrationContext.configure(connection).get_current_revision()
     if current != head:
-        raise ConfigError(f"The database is at revision {current}, this version needs {head}: run `gsco-pacs migrate`.")
+        raise ConfigError(
+            f"The database is at revision {current}, this version needs {head}: run `gsco-pacs migrate`."
+        )
 
 
 def _alembic(url: str) -> AlembicConfig:

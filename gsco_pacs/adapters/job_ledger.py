@@ -95,7 +95,9 @@ class JobLedger:
             if job.wish:
                 return self._end(connection, claim, Event(job.wish), job.wish_reason)
             if following is None:
-                return self._end(connection, claim, Event.REPORTS_ACCEPTED, "Every destination took the reports.")
+                return self._end(
+                    connection, claim, Event.REPORTS_ACCEPTED, "Every destination took the reports."
+                )
             _close_attempt(connection, claim, Event.STAGE_FINISHED, "")
             return move(connection, claim.job_id, State.RUNNING, Event.STAGE_FINISHED, stage=claim.stage,
                         actor=claim.worker, lease=claim.lease,
@@ -145,7 +147,9 @@ class JobLedger:
     def keep_receipts(self, job_id: int, receipts: Sequence[Receipt]) -> None:
         """Keep the destinations' receipts; a receipt that is already there stays."""
         with self._database.writing() as connection:
-            known = {(receipt.destination, receipt.sop_instance_uid) for receipt in _receipts(connection, job_id)}
+            known = {
+                (receipt.destination, receipt.sop_instance_uid) for receipt in _receipts(connection, job_id)
+            }
             reports = select(ReportRow.sop_instance_uid, ReportRow.id).where(ReportRow.job_id == job_id)
             ids = {row.sop_instance_uid: row.id for row in connection.execute(reports)}
             for receipt in receipts:
@@ -174,7 +178,9 @@ class JobLedger:
             )
             rows = connection.execute(earlier).all()
         return tuple(
-            Predecessor(ReportKind(row.kind), row.sop_class_uid, row.series_instance_uid, row.sop_instance_uid)
+            Predecessor(
+                ReportKind(row.kind), row.sop_class_uid, row.series_instance_uid, row.sop_instance_uid
+            )
             for row in rows
             if row.revision == rows[0].revision
         )
@@ -190,12 +196,16 @@ def _owned(connection: Connection, claim: Claim) -> Any:
 
 def _close_attempt(connection: Connection, claim: Claim, outcome: Event, error: str) -> None:
     connection.execute(
-        update(AttemptRow).where(AttemptRow.lease == claim.lease).values(ended_at=now(), outcome=outcome, error=error)
+        update(AttemptRow)
+        .where(AttemptRow.lease == claim.lease)
+        .values(ended_at=now(), outcome=outcome, error=error)
     )
 
 
 def _save_product(connection: Connection, claim: Claim, product: dict[str, Any]) -> None:
-    connection.execute(delete(ProductRow).where(ProductRow.job_id == claim.job_id, ProductRow.stage == claim.stage))
+    connection.execute(
+        delete(ProductRow).where(ProductRow.job_id == claim.job_id, ProductRow.stage == claim.stage)
+    )
     connection.execute(
         insert(ProductRow).values(job_id=claim.job_id, stage=claim.stage, content=product, saved_at=now())
     )

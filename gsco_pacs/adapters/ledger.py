@@ -112,7 +112,9 @@ class Ledger:
         )
         with self._database.reading() as connection:
             return [
-                Collecting(row.id, row.study_instance_uid, row.revision, row.first_received_at, row.last_received_at)
+                Collecting(
+                    row.id, row.study_instance_uid, row.revision, row.first_received_at, row.last_received_at
+                )
                 for row in connection.execute(query)
             ]
 
@@ -121,7 +123,9 @@ class Ledger:
         with self._database.reading() as connection:
             return study_of(connection, job_id)
 
-    def close(self, collecting: Collecting, decision: Decision, routing: Routing, route: dict[str, Any] | None) -> bool:
+    def close(
+        self, collecting: Collecting, decision: Decision, routing: Routing, route: dict[str, Any] | None
+    ) -> bool:
         """Queue the job on its route, or end it as skipped if no route matched; older unfinished revisions are superseded.
 
         False, and nothing is changed, if an image came after ``collecting`` was read. ``route`` is the snapshot of
@@ -152,7 +156,9 @@ def study_of(connection: Connection, job_id: int) -> Study:
         select(InstanceRow, StudyRow.study_instance_uid, JobRow.revision.label("job_revision"))
         .join(StudyRow, StudyRow.id == InstanceRow.study_id)
         .join(JobRow, JobRow.study_id == StudyRow.id)
-        .where(JobRow.id == job_id, InstanceRow.revision <= JobRow.revision, InstanceRow.kind == Registration.NEW)
+        .where(
+            JobRow.id == job_id, InstanceRow.revision <= JobRow.revision, InstanceRow.kind == Registration.NEW
+        )
         .order_by(InstanceRow.id)
     )
     rows = connection.execute(query).all()
@@ -193,14 +199,22 @@ def _text(instance: Instance, keyword: str) -> str:
 
 def _register_one(connection: Connection, study_id: int, instance: Instance, peer: Peer) -> Registration:
     known = connection.execute(
-        select(InstanceRow.id, InstanceRow.sha256).where(InstanceRow.sop_instance_uid == instance.sop_instance_uid)
+        select(InstanceRow.id, InstanceRow.sha256).where(
+            InstanceRow.sop_instance_uid == instance.sop_instance_uid
+        )
     ).all()
     equal = next((row.id for row in known if row.sha256 == instance.sha256), None)
     if equal is not None:
-        connection.execute(update(InstanceRow).where(InstanceRow.id == equal).values(resent=InstanceRow.resent + 1))
+        connection.execute(
+            update(InstanceRow).where(InstanceRow.id == equal).values(resent=InstanceRow.resent + 1)
+        )
         return Registration.EQUAL
     registration = _kind(connection, instance, known=bool(known))
-    revision = _join_job(connection, study_id) if registration is Registration.NEW else _revision(connection, study_id)
+    revision = (
+        _join_job(connection, study_id)
+        if registration is Registration.NEW
+        else _revision(connection, study_id)
+    )
     connection.execute(
         insert(InstanceRow).values(
             study_id=study_id, revision=revision, kind=registration, received_at=now(), resent=0,
@@ -221,12 +235,16 @@ def _kind(connection: Connection, instance: Instance, *, known: bool) -> Registr
 
 
 def _revision(connection: Connection, study_id: int) -> int:
-    return connection.execute(select(func.max(JobRow.revision)).where(JobRow.study_id == study_id)).scalar() or 0
+    return (
+        connection.execute(select(func.max(JobRow.revision)).where(JobRow.study_id == study_id)).scalar() or 0
+    )
 
 
 def _join_job(connection: Connection, study_id: int) -> int:
     """The revision of the study's collecting job, which is opened if there is none."""
-    open_job = select(JobRow.id, JobRow.revision).where(JobRow.study_id == study_id, JobRow.state == State.COLLECTING)
+    open_job = select(JobRow.id, JobRow.revision).where(
+        JobRow.study_id == study_id, JobRow.state == State.COLLECTING
+    )
     job = connection.execute(open_job).first()
     at = now()
     if job is not None:

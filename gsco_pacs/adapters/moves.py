@@ -47,7 +47,9 @@ def move(
     told = {"reason": reason} if reason else {}
     changed: CursorResult[Any] = connection.execute(guarded.values(state=target, **told | values))
     if changed.rowcount != 1:
-        raise LostLeaseError if lease is not None else IllegalMoveError(f"Job {job_id} is no longer {before}.")
+        raise (
+            LostLeaseError if lease is not None else IllegalMoveError(f"Job {job_id} is no longer {before}.")
+        )
     record(connection, job_id, before, target, event, stage=stage, actor=actor, reason=reason, detail=detail)
     return target
 

@@ -43,7 +43,9 @@ def _wait_for_port(port: int, log: Path) -> None:
             socket.create_connection(("127.0.0.1", port), 1).close()
         except OSError:
             if time.monotonic() > deadline:
-                raise PeerUnavailableError(f"The node did not come up in {_START_SECONDS:g} s: see {log}.") from None
+                raise PeerUnavailableError(
+                    f"The node did not come up in {_START_SECONDS:g} s: see {log}."
+                ) from None
             time.sleep(0.1)
         else:
             return

@@ -80,7 +80,11 @@ def _send(files: Sequence[_File], kinds: Sequence[tuple[str, str]], scp: Scp) ->
         scp.host, scp.port, ae_title=scp.ae_title, evt_handlers=[(evt.EVT_CONN_OPEN, send_at_once)]
     )
     if not association.is_established:
-        why = "rejected the association: are the AE titles right?" if association.is_rejected else "does not answer."
+        why = (
+            "rejected the association: are the AE titles right?"
+            if association.is_rejected
+            else "does not answer."
+        )
         raise PeerUnavailableError(f"{scp.ae_title} at {scp.host}:{scp.port} {why}")
     try:
         for file in files:

@@ -40,7 +40,15 @@ class Upkeep:
             .values(ended_at=now(), outcome=Event.LEASE_LOST, error=reason)
         )
         if job.wish:
-            move(connection, job.id, State.RUNNING, Event(job.wish), stage=stage, actor="housekeeper", reason=job.wish_reason)
+            move(
+                connection,
+                job.id,
+                State.RUNNING,
+                Event(job.wish),
+                stage=stage,
+                actor="housekeeper",
+                reason=job.wish_reason,
+            )
             return
         crashes = select(AttemptRow.id).where(
             AttemptRow.job_id == job.id, AttemptRow.outcome == Event.LEASE_LOST,
@@ -49,8 +57,18 @@ class Upkeep:
         move(connection, job.id, State.RUNNING, Event.LEASE_LOST, stage=stage, actor="housekeeper",
              reason=reason, columns={"not_before": now()})  # fmt: skip
         if len(connection.execute(crashes).all()) >= CRASHES_ALLOWED:
-            poison = f"{CRASHES_ALLOWED} workers died at this stage; look at their logs, then `gsco-pacs retry`."
-            move(connection, job.id, State.WAITING, Event.FAILED_FOR_GOOD, stage=stage, actor="housekeeper", reason=poison)
+            poison = (
+                f"{CRASHES_ALLOWED} workers died at this stage; look at their logs, then `gsco-pacs retry`."
+            )
+            move(
+                connection,
+                job.id,
+                State.WAITING,
+                Event.FAILED_FOR_GOOD,
+                stage=stage,
+                actor="housekeeper",
+                reason=poison,
+            )
 
     def queue_due(self) -> int:
         """Queue waiting jobs whose time has come; returns how many."""
@@ -58,7 +76,9 @@ class Upkeep:
         with self._database.writing() as connection:
             jobs = connection.execute(due.with_for_update(skip_locked=True)).all()
             for job in jobs:
-                move(connection, job.id, State.WAITING, Event.DUE, stage=Stage(job.stage), actor="housekeeper")
+                move(
+                    connection, job.id, State.WAITING, Event.DUE, stage=Stage(job.stage), actor="housekeeper"
+                )
         return len(jobs)
 
     def unwoken(self, silent_seconds: float) -> list[tuple[int, Stage]]:
@@ -88,7 +108,15 @@ class Upkeep:
                 wish = {"wish": Event.CANCELLED.value, "wish_reason": reason}
                 connection.execute(update(JobRow).where(JobRow.id == job.id).values(**wish))
                 return "running: it is cancelled at the end of its stage"
-            return move(connection, job.id, State(job.state), Event.CANCELLED, stage=Stage(job.stage), actor=actor, reason=reason)
+            return move(
+                connection,
+                job.id,
+                State(job.state),
+                Event.CANCELLED,
+                stage=Stage(job.stage),
+                actor=actor,
+                reason=reason,
+            )
 
     def requeue(self, study_instance_uid: str, actor: str) -> str:
         """Queue a failed job again, at the stage that failed; a waiting one is tried at once."""

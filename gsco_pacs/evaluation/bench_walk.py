@@ -45,14 +45,20 @@ def bench_walk(files: Sequence[Path], config_file: Path, folder: Path) -> list[T
     migrate(config.database_url)
     audit = Audit(Database(open_engine(config.database_url)))
     with running_node(config, own_file, folder / "node.log"):
-        return [timing for number, path in enumerate(files) for timing in _timed(path, config, audit, warm=number > 0)]
+        return [
+            timing
+            for number, path in enumerate(files)
+            for timing in _timed(path, config, audit, warm=number > 0)
+        ]
 
 
 def _own_config(config_file: Path, folder: Path) -> Path:
     content = yaml.safe_load(config_file.read_text(encoding="utf-8"))
     content |= {"state": "state", "settle": {"quiet_seconds": _QUIET_SECONDS}}
     content["receiver"] |= {"host": "127.0.0.1", "port": free_port()}
-    content["destinations"] = {name: {"kind": "folder", "path": "reports"} for name in content["destinations"]}
+    content["destinations"] = {
+        name: {"kind": "folder", "path": "reports"} for name in content["destinations"]
+    }
     path = folder.absolute() / "config.yaml"
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
     return path

@@ -42,7 +42,9 @@ def open_generalist(name: str, config: Config) -> Generalist:
     from gsco_pacs.adapters import transformers_generalist
 
     path = config.absolute(settings.path)
-    return transformers_generalist.TransformersGeneralist(path, settings.device, settings.dtype, settings.max_new_tokens)
+    return transformers_generalist.TransformersGeneralist(
+        path, settings.device, settings.dtype, settings.max_new_tokens
+    )
 
 
 def specialists_of(routes: tuple[RouteSettings, ...]) -> tuple[str, ...]:

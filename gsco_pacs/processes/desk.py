@@ -23,7 +23,13 @@ def open_upkeep(config: Config) -> Upkeep:
 
 
 def send_to(
-    config: Config, paths: Sequence[Path], *, host: str | None, port: int | None, ae_title: str | None, calling_ae: str
+    config: Config,
+    paths: Sequence[Path],
+    *,
+    host: str | None,
+    port: int | None,
+    ae_title: str | None,
+    calling_ae: str,
 ) -> int:
     """Send files with a progress bar and say which were not taken; returns how many were not."""
     receiver = config.receiver

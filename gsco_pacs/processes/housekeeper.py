@@ -46,7 +46,9 @@ def keep_house(ledger: Ledger, upkeep: Upkeep, app: Celery, config: Config) -> N
     lost = upkeep.take_back_lost()
     due = upkeep.queue_due()
     if closed or lost or due:
-        log.info("Studies closed: %d, jobs taken back from lost workers: %d, retries due: %d.", closed, lost, due)
+        log.info(
+            "Studies closed: %d, jobs taken back from lost workers: %d, retries due: %d.", closed, lost, due
+        )
     for job_id, stage in upkeep.unwoken(MESSAGE_LOST_AFTER_SECONDS):
         wake(app, job_id, stage)
         upkeep.woken([job_id])

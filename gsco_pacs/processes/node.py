@@ -31,7 +31,8 @@ class _Child:
 
     def start(self, config_file: Path) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "gsco_pacs", "--config", str(config_file), *self.arguments], start_new_session=True
+            [sys.executable, "-m", "gsco_pacs", "--config", str(config_file), *self.arguments],
+            start_new_session=True,
         )
         self.started = time.monotonic()
 
@@ -59,7 +60,11 @@ def _restart_dead(children: Sequence[_Child], config_file: Path) -> None:
         if child.process is None or child.process.poll() is None:
             continue
         if time.monotonic() - child.started >= RESTART_SECONDS:
-            log.error("%s ended with code %s and is started again.", " ".join(child.arguments), child.process.returncode)
+            log.error(
+                "%s ended with code %s and is started again.",
+                " ".join(child.arguments),
+                child.process.returncode,
+            )
             child.start(config_file)
 
 

@@ -56,7 +56,19 @@ def run_worker(config: Config, stage: Stage) -> None:
     processes = config.workers.deliver_processes if stage is Stage.DELIVER else 1
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"]
     name = f"{stage}-{os.getpid()}@{socket.gethostname()}"
-    app.worker_main(["--quiet", "worker", "--queues", stage.value, "--concurrency", str(processes), "--hostname", name, *quiet])
+    app.worker_main(
+        [
+            "--quiet",
+            "worker",
+            "--queues",
+            stage.value,
+            "--concurrency",
+            str(processes),
+            "--hostname",
+            name,
+            *quiet,
+        ]
+    )
 
 
 class Desk:
@@ -101,7 +113,13 @@ class Desk:
             return
         with self._heartbeat(claim, lease):
             state = self._carry_out(claim)
-        log.info("Job %d: %s, attempt %d: %s.", claim.job_id, claim.stage, claim.attempt, state or "lost to another worker")
+        log.info(
+            "Job %d: %s, attempt %d: %s.",
+            claim.job_id,
+            claim.stage,
+            claim.attempt,
+            state or "lost to another worker",
+        )
         following = claim.stage.following
         if state is State.QUEUED and following:
             self._pass_on(claim.job_id, following)
@@ -147,7 +165,9 @@ class Desk:
             chance=random.random,
         )
         if delay is None:
-            return self._jobs.end(claim, Event.FAILED_FOR_GOOD, f"Given up after {claim.attempt} attempts: {reason}")
+            return self._jobs.end(
+                claim, Event.FAILED_FOR_GOOD, f"Given up after {claim.attempt} attempts: {reason}"
+            )
         return self._jobs.postpone(claim, reason, delay)
 
     def _consult(self, claim: Claim) -> State:

@@ -23,7 +23,9 @@ def consult(specialist: Specialist, pictures: Sequence[Picture]) -> Consulted:
     """
     looks = tuple(zip(pictures, specialist.look(pictures), strict=True))
     opinions: list[Opinion] = []
-    for position, (finding, thresholds) in enumerate(zip(specialist.findings, specialist.thresholds, strict=True)):
+    for position, (finding, thresholds) in enumerate(
+        zip(specialist.findings, specialist.thresholds, strict=True)
+    ):
         choose = min if finding.normal else max
         picture, look = choose(looks, key=lambda pair: pair[1].probabilities[position])
         opinions.append(

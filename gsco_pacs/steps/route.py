@@ -45,7 +45,7 @@ def _keywords(condition: Condition) -> Iterator[str]:
 
 
 def why_not(condition: Condition, headers: Sequence[Header]) -> str:
-    """"" if the study meets ``condition``, else the first part of it that failed, in words."""
+    """ "" if the study meets ``condition``, else the first part of it that failed, in words."""
     match condition:
         case All():
             return next((failed for part in condition.all if (failed := why_not(part, headers))), "")
@@ -58,7 +58,11 @@ def why_not(condition: Condition, headers: Sequence[Header]) -> str:
             failures = [why_not(condition.one_image, [header]) for header in headers]
             return "" if "" in failures else "no image meets all: " + " | ".join(sorted(set(failures)))
         case Match():
-            return "" if any(_meets(condition, header) for header in headers) else _with_values(condition, headers)
+            return (
+                ""
+                if any(_meets(condition, header) for header in headers)
+                else _with_values(condition, headers)
+            )
 
 
 def _meets(condition: Match, header: Header) -> bool:

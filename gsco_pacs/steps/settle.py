@@ -6,7 +6,12 @@ from gsco_pacs.domain.study import Decision
 
 
 def settle(
-    first_received_at: datetime, last_received_at: datetime, at: datetime, *, quiet_seconds: float, deadline_seconds: float
+    first_received_at: datetime,
+    last_received_at: datetime,
+    at: datetime,
+    *,
+    quiet_seconds: float,
+    deadline_seconds: float,
 ) -> Decision:
     """Closed when nothing came for ``quiet_seconds``, or ``deadline_seconds`` after the first image; with the reason."""
     quiet = (at - last_received_at).total_seconds()

@@ -15,7 +15,8 @@ def measure_copies(manifest: Path, seeds: Sequence[int]) -> str:
     generator = load_generator(shipped("models") / "synthetic_chest")
     found = check_copies(np.stack([generator.sample(seed) for seed in seeds]), manifest)
     rows = [
-        f"| {each.measure} | {max(each.samples):.3f} | {each.limit:.3f} | {sum(each.passed)} of {len(seeds)} |" for each in found
+        f"| {each.measure} | {max(each.samples):.3f} | {each.limit:.3f} | {sum(each.passed)} of {len(seeds)} |"
+        for each in found
     ]
     return "\n".join(
         [
