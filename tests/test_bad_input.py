@@ -61,7 +61,7 @@ def test_an_object_without_pixels_is_stored_and_skipped_with_the_reason(
     ids=["zero", "huge"],
 )
 def test_an_image_whose_size_cannot_be_true_is_refused_before_it_is_decoded(
-    node: Node, write: Callable[[Dataset], Path], size: dict[str, int], said: str
+    node: Node, write: Callable[[Dataset], Path], size: dict[str, Any], said: str
 ) -> None:
     ds = chest(said[:6], **size)
     assert node.send(write(ds))[0].status == 0
@@ -113,7 +113,7 @@ def test_the_same_uid_with_other_pixels_is_kept_aside_and_the_first_is_read(
 def test_an_image_without_type_2_attributes_gets_its_reports(
     node: Node, write: Callable[[Dataset], Path]
 ) -> None:
-    missing = (
+    missing: dict[str, Any] = dict.fromkeys((
         "StudyID",
         "PatientBirthDate",
         "PatientSex",
@@ -121,7 +121,7 @@ def test_an_image_without_type_2_attributes_gets_its_reports(
         "ReferringPhysicianName",
         "StudyTime",
     )
-    ds = chest("type 2", **dict.fromkeys(missing))
+    ds = chest("type 2", **missing)
     assert node.send(write(ds))[0].status == 0
     assert outcome(node, ds) == (State.DELIVERED, "Every destination took the reports.")
 

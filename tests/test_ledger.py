@@ -11,10 +11,11 @@ import pytest
 from alembic import command
 from sqlalchemy import inspect, text, update
 
+from gsco_pacs.adapters.arrivals import Registration
 from gsco_pacs.adapters.audit import Audit
 from gsco_pacs.adapters.database import _alembic, check_schema, migrate, open_engine
 from gsco_pacs.adapters.job_ledger import Claim, JobLedger
-from gsco_pacs.adapters.ledger import Collecting, Database, Ledger, Registration
+from gsco_pacs.adapters.ledger import Collecting, Database, Ledger
 from gsco_pacs.adapters.tables import Base, JobRow
 from gsco_pacs.adapters.upkeep import CRASHES_ALLOWED, Upkeep
 from gsco_pacs.domain.errors import ConfigError, IllegalMoveError, LostLeaseError
@@ -23,6 +24,7 @@ from gsco_pacs.domain.job import Event, Stage, State
 from gsco_pacs.domain.study import Decision, Instance, Peer, Routing, Trial
 
 PEER = Peer("MODALITY", "GSCO", "127.0.0.1")
+SR = "1.2.840.10008.5.1.4.1.1.88.22"
 ROUTE = {"name": "chest", "priority": "routine"}
 
 
@@ -91,7 +93,7 @@ def claimed(jobs: JobLedger, stage: Stage = Stage.CONSULT) -> Claim:
 
 
 def report(kind: ReportKind, uid: str) -> Report:
-    return Report(kind, "1.2.840.10008.5.1.4.1.1.88.22", "1.2.3", f"{uid}.1", uid, b"bytes", "0" * 64)
+    return Report(kind, SR, "1.2.3", f"{uid}.1", uid, b"bytes", "0" * 64)
 
 
 def test_the_migrations_build_what_the_models_say(url: str) -> None:
@@ -265,7 +267,9 @@ def test_our_own_report_coming_back_is_recognised_and_opens_nothing(ledger: Ledg
     close(ledger)
     jobs.finish(claimed(jobs), {}, [])
     jobs.finish(claimed(jobs, Stage.DRAFT), {}, [report(ReportKind.NARRATIVE, "2.25.1")])
-    assert receive(ledger, replace(instance(9), sop_instance_uid="2.25.1")) == [Registration.OWN]
+    assert receive(ledger, replace(instance(9), sop_instance_uid="2.25.1", sop_class_uid=SR)) == [
+        Registration.OWN
+    ]
     assert ledger.collecting() == []
 
 

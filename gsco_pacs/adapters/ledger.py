@@ -4,31 +4,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from enum import StrEnum
+from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Engine, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
+from gsco_pacs.adapters.arrivals import Arrivals, Registration, lock_study
 from gsco_pacs.adapters.database import READING
-from gsco_pacs.adapters.moves import move, now, record
-from gsco_pacs.adapters.tables import InstanceRow, JobRow, RefusalRow, ReportRow, StudyRow
+from gsco_pacs.adapters.moves import move, now
+from gsco_pacs.adapters.tables import InstanceRow, JobRow, RefusalRow, StudyRow
 from gsco_pacs.domain.errors import OutOfResourcesError
 from gsco_pacs.domain.job import Event, Stage, State
 from gsco_pacs.domain.study import Decision, Instance, Peer, Routing, Study
-
-
-class Registration(StrEnum):
-    """What a received object turned out to be."""
-
-    NEW = "kept"
-    EQUAL = "equal"
-    """The same bytes again: counted, otherwise ignored."""
-    VARIANT = "variant"
-    """A known SOP Instance UID with other bytes: kept aside and shown, never part of the study."""
-    OWN = "own"
-    """One of the node's own results came back: counted, never read."""
 
 
 @dataclass(frozen=True)
@@ -83,13 +71,11 @@ class Ledger:
         order = sorted(range(len(batch)), key=lambda i: batch[i][0].study_instance_uid)
         result: dict[int, Registration] = {}
         with self._database.writing() as connection:
-            studies: dict[str, int] = {}
-            for index in order:
-                instance, peer = batch[index]
-                uid = instance.study_instance_uid
-                if uid not in studies:
-                    studies[uid] = _lock_study(connection, instance)
-                result[index] = _register_one(connection, studies[uid], instance, peer)
+            for _uid, group in groupby(order, key=lambda i: batch[i][0].study_instance_uid):
+                indexes = list(group)
+                arrivals = Arrivals(connection, batch[indexes[0]][0])
+                for index in indexes:
+                    result[index] = arrivals.enter(*batch[index])
         return [result[index] for index in range(len(batch))]
 
     def refuse(self, peer: Peer, what: str, reason: str) -> None:
@@ -132,7 +118,7 @@ class Ledger:
         the route's settings that the job keeps.
         """
         with self._database.writing() as connection:
-            _lock(connection, collecting.study_instance_uid)
+            lock_study(connection, collecting.study_instance_uid)
             job = connection.execute(select(JobRow).where(JobRow.id == collecting.job_id)).one()
             if job.state != State.COLLECTING or job.last_received_at != collecting.last_received_at:
                 return False
@@ -170,99 +156,6 @@ def _instance(row: Any) -> Instance:
         row.study_instance_uid, row.series_instance_uid, row.sop_instance_uid, row.sop_class_uid,
         row.transfer_syntax_uid, row.sha256, row.size, row.path, row.header,
     )  # fmt: skip
-
-
-def _lock_study(connection: Connection, instance: Instance) -> int:
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    connection.execute(
-        dialect.insert(StudyRow)
-        .values(
-            study_instance_uid=instance.study_instance_uid,
-            patient_id=_text(instance, "PatientID"),
-            accession_number=_text(instance, "AccessionNumber"),
-            created_at=now(),
-        )
-        .on_conflict_do_nothing()
-    )
-    return _lock(connection, instance.study_instance_uid)
-
-
-def _lock(connection: Connection, study_instance_uid: str) -> int:
-    query = select(StudyRow.id).where(StudyRow.study_instance_uid == study_instance_uid)
-    return connection.execute(query.with_for_update()).scalar_one()
-
-
-def _text(instance: Instance, keyword: str) -> str:
-    # PostgreSQL takes no NUL in text.
-    return str(instance.header.get(keyword, "")).replace("\0", "")[:255]
-
-
-def _register_one(connection: Connection, study_id: int, instance: Instance, peer: Peer) -> Registration:
-    known = connection.execute(
-        select(InstanceRow.id, InstanceRow.sha256).where(
-            InstanceRow.sop_instance_uid == instance.sop_instance_uid
-        )
-    ).all()
-    equal = next((row.id for row in known if row.sha256 == instance.sha256), None)
-    if equal is not None:
-        connection.execute(
-            update(InstanceRow).where(InstanceRow.id == equal).values(resent=InstanceRow.resent + 1)
-        )
-        return Registration.EQUAL
-    registration = _kind(connection, instance, known=bool(known))
-    revision = (
-        _join_job(connection, study_id)
-        if registration is Registration.NEW
-        else _revision(connection, study_id)
-    )
-    connection.execute(
-        insert(InstanceRow).values(
-            study_id=study_id, revision=revision, kind=registration, received_at=now(), resent=0,
-            series_instance_uid=instance.series_instance_uid, sop_instance_uid=instance.sop_instance_uid,
-            sop_class_uid=instance.sop_class_uid, transfer_syntax_uid=instance.transfer_syntax_uid,
-            sha256=instance.sha256, size=instance.size, path=instance.path, header=dict(instance.header),
-            calling_ae=peer.calling_ae, called_ae=peer.called_ae, address=peer.address,
-        )
-    )  # fmt: skip
-    return registration
-
-
-def _kind(connection: Connection, instance: Instance, *, known: bool) -> Registration:
-    own = select(ReportRow.id).where(ReportRow.sop_instance_uid == instance.sop_instance_uid)
-    if connection.execute(own).first():
-        return Registration.OWN
-    return Registration.VARIANT if known else Registration.NEW
-
-
-def _revision(connection: Connection, study_id: int) -> int:
-    return (
-        connection.execute(select(func.max(JobRow.revision)).where(JobRow.study_id == study_id)).scalar() or 0
-    )
-
-
-def _join_job(connection: Connection, study_id: int) -> int:
-    """The revision of the study's collecting job, which is opened if there is none."""
-    open_job = select(JobRow.id, JobRow.revision).where(
-        JobRow.study_id == study_id, JobRow.state == State.COLLECTING
-    )
-    job = connection.execute(open_job).first()
-    at = now()
-    if job is not None:
-        connection.execute(update(JobRow).where(JobRow.id == job.id).values(last_received_at=at))
-        return int(job.revision)
-    revision = _revision(connection, study_id) + 1
-    made = connection.execute(
-        insert(JobRow)
-        .values(
-            study_id=study_id, revision=revision, state=State.COLLECTING, stage=Stage.CONSULT,
-            first_received_at=at, last_received_at=at,
-        )
-        .returning(JobRow.id)
-    )  # fmt: skip
-    # The first image opens the job and is its first event; later images only touch the time.
-    record(connection, made.scalar_one(), State.COLLECTING, State.COLLECTING, Event.INSTANCE_STORED,
-           stage=Stage.CONSULT, actor="receiver", reason=f"The first image of revision {revision} was stored.")  # fmt: skip
-    return revision
 
 
 def _supersede_older(connection: Connection, study_id: int, revision: int) -> None:

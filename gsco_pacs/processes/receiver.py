@@ -1,11 +1,13 @@
 """The receiver: the Storage and Verification SCP, with the first half of walk 1 behind it."""
 
+import gc
 import logging
 import signal
 import threading
 
+from gsco_pacs.adapters.arrivals import Registration
 from gsco_pacs.adapters.group_commit import GroupCommit
-from gsco_pacs.adapters.ledger import Ledger, Registration
+from gsco_pacs.adapters.ledger import Ledger
 from gsco_pacs.adapters.storage_scp import StorageScp
 from gsco_pacs.config import Config
 from gsco_pacs.domain.errors import TransientError
@@ -41,5 +43,7 @@ def run_receiver(config: Config) -> None:
         signal.signal(number, lambda *_: stop.set())
     scp = StorageScp(config.receiver, on_store, on_refusal)
     scp.start()
+    # What is loaded by now stays: the collector need not look at it again with every few images.
+    gc.freeze()
     stop.wait()
     scp.stop()

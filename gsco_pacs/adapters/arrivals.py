@@ -1,0 +1,140 @@
+"""Enters received instances into the ledger. Every image goes through here, so the statements are made only once."""
+
+from enum import StrEnum
+
+from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from gsco_pacs.adapters.moves import now, record
+from gsco_pacs.adapters.tables import InstanceRow, JobRow, ReportRow, StudyRow
+from gsco_pacs.domain.job import Event, Stage, State
+from gsco_pacs.domain.study import Instance, Peer
+
+_SR_CLASSES = "1.2.840.10008.5.1.4.1.1.88."
+"""How the SOP Class UIDs of all SR documents begin; the node makes nothing else."""
+
+
+class Registration(StrEnum):
+    """What a received object turned out to be."""
+
+    NEW = "kept"
+    EQUAL = "equal"
+    """The same bytes again: counted, otherwise ignored."""
+    VARIANT = "variant"
+    """A known SOP Instance UID with other bytes: kept aside and shown, never part of the study."""
+    OWN = "own"
+    """One of the node's own results came back: counted, never read."""
+
+
+_STUDY = select(StudyRow.id).where(StudyRow.study_instance_uid == bindparam("uid")).with_for_update()
+_KNOWN = select(InstanceRow.id, InstanceRow.sha256).where(InstanceRow.sop_instance_uid == bindparam("uid"))
+_OWN = select(ReportRow.id).where(ReportRow.sop_instance_uid == bindparam("uid"))
+_REVISION = select(func.max(JobRow.revision)).where(JobRow.study_id == bindparam("study"))
+_RESENT = update(InstanceRow).where(InstanceRow.id == bindparam("row")).values(resent=InstanceRow.resent + 1)
+_TOUCH = (
+    update(JobRow)
+    .where(JobRow.study_id == bindparam("study"), JobRow.state == State.COLLECTING)
+    .values(last_received_at=bindparam("at"))
+    .returning(JobRow.revision)
+)
+_OPEN = insert(JobRow).returning(JobRow.id)
+_ENTER = insert(InstanceRow)
+
+
+class Arrivals:
+    """The images of one study in one transaction; the study's row is locked until it ends."""
+
+    def __init__(self, connection: Connection, first: Instance) -> None:
+        self._connection = connection
+        self._study = lock_study(connection, first.study_instance_uid) or self._new_study(first)
+        self._revision = 0
+
+    def enter(self, instance: Instance, peer: Peer) -> Registration:
+        """Enter one instance; a new one joins the study's collecting job, which is opened if there is none."""
+        known = self._connection.execute(_KNOWN, {"uid": instance.sop_instance_uid}).all()
+        equal = next((row.id for row in known if row.sha256 == instance.sha256), None)
+        if equal is not None:
+            self._connection.execute(_RESENT, {"row": equal})
+            return Registration.EQUAL
+        registration = self._registration(instance, known=bool(known))
+        is_new = registration is Registration.NEW
+        values = {
+            "study_id": self._study,
+            "revision": self._join_job() if is_new else self._newest_revision(),
+            "kind": registration.value,
+            "received_at": now(),
+            "resent": 0,
+            "series_instance_uid": instance.series_instance_uid,
+            "sop_instance_uid": instance.sop_instance_uid,
+            "sop_class_uid": instance.sop_class_uid,
+            "transfer_syntax_uid": instance.transfer_syntax_uid,
+            "sha256": instance.sha256,
+            "size": instance.size,
+            "path": instance.path,
+            "header": dict(instance.header),
+            "calling_ae": peer.calling_ae,
+            "called_ae": peer.called_ae,
+            "address": peer.address,
+        }
+        self._connection.execute(_ENTER, values)
+        return registration
+
+    def _registration(self, instance: Instance, *, known: bool) -> Registration:
+        is_report = instance.sop_class_uid.startswith(_SR_CLASSES)
+        if is_report and self._connection.execute(_OWN, {"uid": instance.sop_instance_uid}).first():
+            return Registration.OWN
+        return Registration.VARIANT if known else Registration.NEW
+
+    def _newest_revision(self) -> int:
+        return self._connection.execute(_REVISION, {"study": self._study}).scalar() or 0
+
+    def _join_job(self) -> int:
+        """The revision of the collecting job; one touch for all images of the transaction."""
+        if not self._revision:
+            touch = {"study": self._study, "at": now()}
+            self._revision = self._connection.execute(_TOUCH, touch).scalar() or self._open_job()
+        return self._revision
+
+    def _open_job(self) -> int:
+        at, revision = now(), self._newest_revision() + 1
+        job = {
+            "study_id": self._study,
+            "revision": revision,
+            "state": State.COLLECTING,
+            "stage": Stage.CONSULT,
+            "first_received_at": at,
+            "last_received_at": at,
+        }
+        record(
+            self._connection,
+            self._connection.execute(_OPEN, job).scalar_one(),
+            State.COLLECTING,
+            State.COLLECTING,
+            Event.INSTANCE_STORED,
+            stage=Stage.CONSULT,
+            actor="receiver",
+            reason=f"The first image of revision {revision} was stored.",
+        )
+        return revision
+
+    def _new_study(self, first: Instance) -> int:
+        dialect = postgresql if self._connection.dialect.name == "postgresql" else sqlite
+        values = {
+            "study_instance_uid": first.study_instance_uid,
+            "patient_id": _text(first, "PatientID"),
+            "accession_number": _text(first, "AccessionNumber"),
+            "created_at": now(),
+        }
+        # Another receiver may have entered it since we looked.
+        self._connection.execute(dialect.insert(StudyRow).on_conflict_do_nothing(), values)
+        return int(self._connection.execute(_STUDY, {"uid": first.study_instance_uid}).scalar_one())
+
+
+def lock_study(connection: Connection, study_instance_uid: str) -> int | None:
+    """The row of the study, locked until the transaction ends; None if there is none."""
+    return connection.execute(_STUDY, {"uid": study_instance_uid}).scalar()
+
+
+def _text(instance: Instance, keyword: str) -> str:
+    # PostgreSQL takes no NUL in text.
+    return str(instance.header.get(keyword, "")).replace("\0", "")[:255]
