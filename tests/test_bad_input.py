@@ -113,14 +113,8 @@ def test_the_same_uid_with_other_pixels_is_kept_aside_and_the_first_is_read(
 def test_an_image_without_type_2_attributes_gets_its_reports(
     node: Node, write: Callable[[Dataset], Path]
 ) -> None:
-    missing: dict[str, Any] = dict.fromkeys((
-        "StudyID",
-        "PatientBirthDate",
-        "PatientSex",
-        "AccessionNumber",
-        "ReferringPhysicianName",
-        "StudyTime",
-    )
+    keywords = "StudyID PatientBirthDate PatientSex AccessionNumber ReferringPhysicianName StudyTime"
+    missing: dict[str, Any] = dict.fromkeys(keywords.split())
     ds = chest("type 2", **missing)
     assert node.send(write(ds))[0].status == 0
     assert outcome(node, ds) == (State.DELIVERED, "Every destination took the reports.")

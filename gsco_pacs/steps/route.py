@@ -45,7 +45,7 @@ def _keywords(condition: Condition) -> Iterator[str]:
 
 
 def why_not(condition: Condition, headers: Sequence[Header]) -> str:
-    """ "" if the study meets ``condition``, else the first part of it that failed, in words."""
+    """The first part of ``condition`` that the study fails, in words; empty if the study meets it."""
     match condition:
         case All():
             return next((failed for part in condition.all if (failed := why_not(part, headers))), "")
