@@ -118,8 +118,9 @@ class _Features:
         return functional.normalize(features_a - centre) @ functional.normalize(features_b - centre).T
 
     def _pooled(self, pictures: Tensor) -> Tensor:
-        resized = functional.interpolate(pictures / 2, size=224, mode="area")
-        return torch.cat([self.network(chunk) for chunk in torch.split(resized, 16)])
+        """Pool the features of pictures smoothed to 112 pixels, so that grain does not count."""
+        smooth = functional.interpolate(_shrunk(pictures / 2, 112), size=224, mode="bilinear")
+        return torch.cat([self.network(chunk) for chunk in torch.split(smooth, 16)])
 
 
 def _shrunk(pictures: Tensor, size: int) -> Tensor:

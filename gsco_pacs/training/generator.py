@@ -1,6 +1,7 @@
-"""Train the generator of synthetic chest radiographs: a cascade of two small rectified flows.
+"""Train the generator of synthetic chest radiographs: an outline by chance, then a cascade of two small rectified flows.
 
-The coarse network learns whole chests of 96 x 96 pixels; the detail network learns what is between a picture of
+The outline is a Gaussian over 80 principal components of 32 x 32 pixels: where noise hides all but the coarsest
+shapes, a Gaussian is as good as a network (Wang & Vastola 2024), so the coarse flow may start there. The coarse network learns whole chests of 96 x 96 pixels; the detail network learns what is between a picture of
 288 x 288 and its own average over 3 x 3 pixels, on patches (a cascade as in Ho et al. 2022, "Cascaded diffusion models").
 """
 
@@ -15,7 +16,7 @@ from pathlib import Path
 from statistics import fmean
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -26,6 +27,7 @@ from gsco_pacs.training.generator_pictures import adult_pa_paths, framed, read
 PATCH = 3
 FULL_SIZE = 288
 DETAIL_PATCH = 96
+OUTLINE_PATCH, COMPONENTS = 9, 80
 DETAIL_SPREAD = 0.12
 GUIDE_NOISE = 0.10
 COARSE_WIDTHS = (48, 96, 192)
@@ -33,6 +35,8 @@ DETAIL_WIDTHS = (48, 96, 144)
 
 WARM_UP = 0.05
 TOLD_EVERY = 200
+
+FILES = ("outline.safetensors", "coarse.safetensors", "detail.safetensors", "generator.json")
 
 Batch = tuple[Tensor, Tensor | None]
 Draw = Callable[[Tensor, int], Batch]
@@ -59,7 +63,7 @@ class GeneratorRequest:
 
 
 def train_generator(request: GeneratorRequest, progress: Told) -> Path:
-    """Train both networks and return the folder with coarse.safetensors, detail.safetensors, generator.json, SHA256SUMS."""
+    """Train both networks and return the folder: FILES and SHA256SUMS."""
     pictures = training_pictures(request.manifest)
     torch.manual_seed(request.seed)
     coarse = fit(
@@ -68,12 +72,23 @@ def train_generator(request: GeneratorRequest, progress: Told) -> Path:
     detail = fit(
         VelocityUNet(PATCH, DETAIL_WIDTHS, guided=True), pictures, detail_batch, request.detail, progress
     )
-    return write_generator(request.output, coarse, detail)
+    return write_generator(request.output, outline_of(pictures), coarse, detail)
 
 
 def training_pictures(manifest: Path) -> Tensor:
     """Read and frame the training split: (n, 1, 300, 300), about -2 to 2."""
     return framed(torch.stack([read(path) for _, path in adult_pa_paths(manifest, "train")]))[0]
+
+
+def outline_of(pictures: Tensor) -> dict[str, Tensor]:
+    """Return the mean (1024) and the principal components (80, 1024), scaled to unit variance, of the outlines."""
+    margin = (pictures.shape[-1] - FULL_SIZE) // 2
+    inner = pictures[..., margin : margin + FULL_SIZE, margin : margin + FULL_SIZE]
+    outlines = functional.avg_pool2d(inner, OUTLINE_PATCH).flatten(1)
+    mean = outlines.mean(0)
+    _, spread, axes = torch.linalg.svd(outlines - mean, full_matrices=False)
+    components = spread[:COMPONENTS, None] * axes[:COMPONENTS] / len(outlines) ** 0.5
+    return {"mean": mean, "components": components}
 
 
 def coarse_batch(pictures: Tensor, size: int) -> Batch:
@@ -136,12 +151,15 @@ def flow_loss(network: VelocityUNet, clean: Tensor, guide: Tensor | None) -> Ten
     return functional.mse_loss(velocity.float(), noise - clean)
 
 
-def write_generator(output: Path, coarse: VelocityUNet, detail: VelocityUNet) -> Path:
-    """Write the weights in half precision, their shape and their hashes; return the folder."""
+def write_generator(
+    output: Path, outline: dict[str, Tensor], coarse: VelocityUNet, detail: VelocityUNet
+) -> Path:
+    """Write outline and weights in half precision, their shape and their hashes; return the folder."""
     output.mkdir(parents=True, exist_ok=True)
-    for name, network in (("coarse", coarse), ("detail", detail)):
-        halves = {key: value.half().contiguous() for key, value in network.state_dict().items()}
-        save_file(halves, output / f"{name}.safetensors")
+    parts = {"outline": outline, "coarse": coarse.state_dict(), "detail": detail.state_dict()}
+    for name, tensors in parts.items():
+        halves = {key: value.half().contiguous() for key, value in tensors.items()}
+        (output / f"{name}.safetensors").write_bytes(save(halves))
     shape = {
         "patch": PATCH,
         "full_size": FULL_SIZE,
@@ -150,8 +168,7 @@ def write_generator(output: Path, coarse: VelocityUNet, detail: VelocityUNet) ->
         "detail_widths": DETAIL_WIDTHS,
     }
     (output / "generator.json").write_text(json.dumps(shape, indent=2) + "\n")
-    names = ("coarse.safetensors", "detail.safetensors", "generator.json")
-    sums = [f"{sha256((output / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+    sums = [f"{sha256((output / name).read_bytes()).hexdigest()}  {name}\n" for name in FILES]
     (output / "SHA256SUMS").write_text("".join(sums))
     return output
 
