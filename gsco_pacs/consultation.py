@@ -41,7 +41,8 @@ from gsco_pacs.steps.draft import draft
 from gsco_pacs.steps.prepare import prepare
 from gsco_pacs.steps.recall import recall
 
-_ANY_IMAGE = InputContract((), (), (), (), min_rows=1, min_columns=1, max_images=1000)
+_SHOWN = InputContract((), (), (), (), min_rows=1, min_columns=1, max_images=4)
+"""What the generalist is shown of the images that were read: at most four, evenly spread."""
 
 
 def consult_stage(
@@ -126,7 +127,7 @@ def draft_stage(
     read = [file for file in files if file.instance.sop_instance_uid in consultation.read]
     findings = tuple(dict.fromkeys(opinion.finding for opinion in consultation.opinions))
     briefing = brief(consultation, findings, route.mode, route.template)
-    drafted = draft(briefing, consultation, generalist, prepare(read, _ANY_IMAGE).pictures)
+    drafted = draft(briefing, consultation, generalist, prepare(read, _SHOWN).pictures)
     provenance = Provenance(
         node_version=__version__,
         config_sha256=hashlib.sha256(

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from gsco_pacs.domain.findings import Presence
+from gsco_pacs.domain.findings import Presence, percent
 from gsco_pacs.grounding.form import repeats
 from gsco_pacs.grounding.gate import Gate, Violation
 from gsco_pacs.grounding.labeller import mentions, sentences
 from gsco_pacs.grounding.lexicon import Lexicon, Term
 from gsco_pacs.grounding.options import NotAnOptionError, chosen
 from gsco_pacs.grounding.positions import positions_of
-from gsco_pacs.grounding.wording import finding_statements, impression, percent
+from gsco_pacs.grounding.wording import finding_statements, impression
 from tests.briefing_material import WORDS, answered, opinion
 
 P, U, A = Presence.PRESENT, Presence.UNCERTAIN, Presence.ABSENT

@@ -12,6 +12,13 @@ class Presence(StrEnum):
     ABSENT = "absent"
 
 
+def percent(probability: float) -> str:
+    """A probability in words: "83 %"; never "100 %" or "0 %", which no model knows."""
+    if probability > 0.99:
+        return "above 99 %"
+    return f"{100 * probability:.0f} %" if probability >= 0.01 else "below 1 %"
+
+
 class Mode(StrEnum):
     """Who works together on a study (GSCo: MoED = opinions in the prompt, RAD = similar cases in the prompt)."""
 

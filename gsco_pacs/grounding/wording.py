@@ -2,10 +2,11 @@
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from gsco_pacs import __version__
-from gsco_pacs.domain.findings import ModelIdentity, Presence, Statement
+from gsco_pacs.domain.findings import ModelIdentity, Presence, Statement, percent
 from gsco_pacs.grounding.concepts import concept_of
 from gsco_pacs.grounding.positions import Position, Positions, assessed
 
@@ -20,10 +21,11 @@ def wording_identity() -> ModelIdentity:
 
 
 def finding_statements(positions: Positions) -> tuple[Statement, ...]:
-    """One sentence for each finding that is present or uncertain, and one for the negatives that matter."""
+    """One sentence for each finding that is present, one for all that are in doubt, one for the negatives that matter."""
     positive = [positive_statement(p) for p in assessed(positions, Presence.PRESENT)]
-    uncertain = [uncertain_statement(p) for p in assessed(positions, Presence.UNCERTAIN)]
-    return (*positive, *uncertain, *_negatives(assessed(positions, Presence.ABSENT)))
+    uncertain = assessed(positions, Presence.UNCERTAIN)
+    doubted = [_doubted(uncertain, estimated=True)] if uncertain else []
+    return (*positive, *doubted, *_negatives(assessed(positions, Presence.ABSENT)))
 
 
 def positive_statement(position: Position) -> Statement:
@@ -42,10 +44,9 @@ def uncertain_statement(position: Position) -> Statement:
 def impression(positions: Positions) -> tuple[Statement, ...]:
     """The findings by name; if there are none, of how many that is said."""
     present = assessed(positions, Presence.PRESENT)
+    uncertain = assessed(positions, Presence.UNCERTAIN)
     named = [_listing("", present, Presence.PRESENT)] if present else []
-    named += [
-        _listing("Possible ", (p,), Presence.UNCERTAIN) for p in assessed(positions, Presence.UNCERTAIN)
-    ]
+    named += [_doubted(uncertain, estimated=False)] if uncertain else []
     return tuple(named) if named else (nothing_found(positions),)
 
 
@@ -69,11 +70,16 @@ def nothing_found(positions: Positions) -> Statement:
     )
 
 
-def percent(probability: float) -> str:
-    """A rounded percentage that never claims certainty."""
-    if probability < 0.01:
-        return "below 1 %"
-    return "above 99 %" if probability > 0.99 else f"{probability:.0%}".replace("%", " %")
+def _doubted(positions: tuple[Position, ...], *, estimated: bool) -> Statement:
+    """Such as "Pneumonia and atelectasis are possible; the estimates are 31 % and 10 %."."""
+    if len(positions) == 1:
+        alone = uncertain_statement(positions[0])
+        return alone if estimated else replace(alone, text=f"Possible {positions[0].finding.text}.")
+    listed = _listing("", positions, Presence.UNCERTAIN, " are possible")
+    if not estimated:
+        return listed
+    estimates = _joined([" or ".join(percent(o.probability) for o in p.opinions) for p in positions], "and")
+    return replace(listed, text=f"{listed.text[:-1]}; the estimates are {estimates}.")
 
 
 def _estimate(position: Position) -> str:
@@ -95,11 +101,14 @@ def _listing(
     ending: str = "",
     conjunction: str = "and",
 ) -> Statement:
-    words = [position.finding.text for position in positions]
-    joined = f" {conjunction} ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
+    joined = _joined([position.finding.text for position in positions], conjunction)
     labels = tuple(position.finding.label for position in positions)
     basis = tuple(line for position in positions for line in position.basis)
     return Statement(_capital(f"{prefix}{joined}{ending}."), labels, presence, basis)
+
+
+def _joined(words: list[str], conjunction: str) -> str:
+    return f" {conjunction} ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
 
 
 def _worth_denying(position: Position) -> bool:

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from highdicom.sr import ContainerContentItem, ContentItem
 
-from gsco_pacs.domain.findings import Code, ModelIdentity, Opinion, Presence, Statement
+from gsco_pacs.domain.findings import Code, ModelIdentity, Opinion, Presence, Statement, percent
 from gsco_pacs.sr import codes
 from gsco_pacs.sr.material import Material
 from gsco_pacs.sr.tree import container, context, root, text
-from gsco_pacs.sr.wording import WARNING, counted, percent, plain
+from gsco_pacs.sr.wording import WARNING, counted, plain
 
 _NAMED = 5
 """So many images are named one by one; more are counted."""

@@ -36,13 +36,6 @@ def short(text: str, limit: int = 64) -> str:
     return plain(text.replace("\\", "/"))[:limit].rstrip()
 
 
-def percent(probability: float) -> str:
-    """A probability in words: "83 %"; never "100 %" or "0 %", which no model knows."""
-    if probability > 0.99:
-        return "above 99 %"
-    return f"{100 * probability:.0f} %" if probability >= 0.01 else "below 1 %"
-
-
 def counted(number: int, noun: str) -> str:
     """The number with its noun, as in "1 image" or "2 images"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from string import Template
 
-from gsco_pacs.domain.findings import Briefing, Consultation, Finding, Mode, Presence
+from gsco_pacs.domain.findings import Briefing, Consultation, Finding, Mode, Presence, percent
 from gsco_pacs.grounding.positions import Position, Positions, assessed, positions_of
-from gsco_pacs.grounding.wording import percent
 
 VERSIONS = {"gsco": "gsco-v1", "gsco-single": "gsco-single-v1", "briefed": "briefed-v1"}
 """Template as it is called in config.yaml -> its file. A changed text is a new file with a new number."""
