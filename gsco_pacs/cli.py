@@ -336,12 +336,19 @@ def evaluate_copies(
 def bench_receive(
     objects: Annotated[int, typer.Option(help="Images a round.")] = 300,
     rounds: Annotated[int, typer.Option(help="Rounds, the servers in turns.")] = 3,
+    nagle: Annotated[
+        bool, typer.Option("--nagle", help="Leave Nagle's algorithm on in DCMTK and Orthanc.")
+    ] = False,
 ) -> None:
     """C-STORE rate beside Orthanc's and DCMTK storescp's in one run."""
     from gsco_pacs.evaluation.bench_receive import ReceiveBench, bench_receive, receive_table
 
     print(
-        receive_table(bench_receive(ReceiveBench(objects, rounds), lambda line: print(line, file=sys.stderr)))
+        receive_table(
+            bench_receive(
+                ReceiveBench(objects, rounds, nagle=nagle), lambda line: print(line, file=sys.stderr)
+            )
+        )
     )
 
 
