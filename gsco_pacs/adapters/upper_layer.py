@@ -191,12 +191,15 @@ class _PromptUpperLayer(DULServiceProvider):
             self._buffer = bytearray(size)
         pdu = memoryview(self._buffer)[:size]
         connection = self._connection
+        received = 0
         try:
-            received = connection.recv_into(pdu, size, socket.MSG_WAITALL)
+            # A signal may end a wait for all of it early.
+            while count := connection.recv_into(pdu[received:], size - received, socket.MSG_WAITALL):
+                received += count
             # A peer that leaves Nagle's algorithm on sends its next small packet only when this one is acknowledged.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         except OSError:
-            received = 0
+            pass
         if received < size:
             LOGGER.warning("The connection broke or stalled within a PDU.")
             self.event_queue.put("Evt17")
