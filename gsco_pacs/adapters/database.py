@@ -6,7 +6,7 @@ from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 
 from gsco_pacs.config import shipped
 from gsco_pacs.domain.errors import ConfigError
@@ -19,7 +19,7 @@ def open_engine(url: str) -> Engine:
     """An engine on ``url``; the directory of an SQLite file is made."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "postgresql":
-        return create_engine(parsed, pool_pre_ping=True)
+        return _open_postgresql(parsed)
     if parsed.get_backend_name() != "sqlite":
         raise ConfigError(
             f"database: {parsed.get_backend_name()!r} is not supported; use sqlite or postgresql+psycopg."
@@ -30,6 +30,15 @@ def open_engine(url: str) -> Engine:
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _open_postgresql(url: URL) -> Engine:
+    try:
+        return create_engine(url, pool_pre_ping=True)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "database: PostgreSQL needs a driver: pip install 'gsco-pacs[postgresql]'."
+        ) from error
 
 
 def _prepare_sqlite(connection: object, _record: object) -> None:
