@@ -57,10 +57,8 @@ def _default_install() -> set[str]:
 def test_nothing_in_the_default_install_is_under_the_gpl() -> None:
     def licence(name: str) -> str:
         about = metadata(name)
-        said = [
-            about.get("License-Expression") or about.get("License") or "",
-            *(about.get_all("Classifier") or ()),
-        ]
+        keys = ("License-Expression", "License", "Classifier")
+        said = [line for key in keys for line in about.get_all(key) or ()]
         return " ".join(line for line in said if len(line) < 200)
 
     names = _default_install()
