@@ -6,7 +6,7 @@ from gsco_pacs.config import shipped
 from gsco_pacs.testing.chest_generator import SIZE, exposed, load_generator
 from gsco_pacs.testing.radiograph import synthetic_dx
 
-DEFAULT_SEED = 1
+DEFAULT_SEED = 23
 """The demo's study, chosen by eye (docs/synthetic.md)."""
 
 
