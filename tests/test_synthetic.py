@@ -16,6 +16,7 @@ from gsco_pacs.pixels.opening import open_image
 from gsco_pacs.ports import InputContract
 from gsco_pacs.steps.prepare import misfit
 from gsco_pacs.testing.chest_generator import ChestGenerator
+from gsco_pacs.testing.copies import measure_copies
 from gsco_pacs.testing.radiograph import synthetic_dx
 from gsco_pacs.testing.synthetic import DEFAULT_SEED, make_synthetic_study
 from gsco_pacs.training.copy_check import check_copies, shifted_correlation, ssim
@@ -143,6 +144,12 @@ def test_training_pictures_given_as_samples_are_found_to_be_copies(manifest: Pat
     noisy = seen + 0.1 * torch.randn(seen.shape, generator=torch.Generator().manual_seed(1))
     for nearness in check_copies(((noisy[:, 0] + 2) / 4).numpy(), manifest):
         assert not any(nearness.passed), nearness.measure
+
+
+def test_the_table_of_copies_has_a_line_for_each_measure(manifest: Path) -> None:
+    table = measure_copies(manifest, [DEFAULT_SEED])
+    assert "n = 1 samples against 11 training images" in table
+    assert table.count(" of 1 |") == 6
 
 
 def test_a_picture_is_wholly_like_itself_and_like_itself_moved() -> None:
