@@ -124,6 +124,7 @@ def draft_stage(
     at: datetime,
 ) -> tuple[Drafted, tuple[Report, ...]]:
     """Brief the generalist, draft the report under the grounding gate and compose the two SRs."""
+    headers = [read_header(file.path) for file in files]
     read = [file for file in files if file.instance.sop_instance_uid in consultation.read]
     findings = tuple(dict.fromkeys(opinion.finding for opinion in consultation.opinions))
     briefing = brief(consultation, findings, route.mode, route.template)
@@ -140,7 +141,6 @@ def draft_stage(
         inputs=tuple((instance.sop_instance_uid, instance.sha256) for instance in study.instances),
         run=run,
     )
-    headers = [read_header(file.path) for file in files]
     reports = compose(
         study,
         headers,

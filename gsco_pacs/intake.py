@@ -61,12 +61,8 @@ def take_in(
     register(instance, incoming.peer)
 
 
-def close_quiet_studies(ledger: "Ledger", config: Config, at: datetime) -> int:
-    """Settle every study that is complete by now and queue it on its route; returns how many were closed."""
-    return sum(_close_if_quiet(ledger, collecting, config, at) for collecting in ledger.collecting())
-
-
-def _close_if_quiet(ledger: "Ledger", collecting: "Collecting", config: Config, at: datetime) -> bool:
+def close_if_quiet(ledger: "Ledger", collecting: "Collecting", config: Config, at: datetime) -> bool:
+    """Settle a study if it is complete by now and queue it on its route; False if it is left open."""
     # The route may have a quiet time of its own; it is looked for only when the shortest of all has passed.
     shortest = min(
         [config.settle.quiet_seconds, *(r.quiet_seconds for r in config.routes if r.quiet_seconds)]

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from pydicom import Dataset
 
 from gsco_pacs.config import Equipment
@@ -38,6 +39,10 @@ from gsco_pacs.testing.servers import (
     private_rabbitmq,
     private_redis,
 )
+
+# How long an example takes says nothing on a machine that has other work.
+settings.register_profile("project", deadline=None)
+settings.load_profile("project")
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from gsco_pacs.domain.errors import IllegalMoveError
 from gsco_pacs.domain.job import ACTIVE, MOVES, SETTLED, Event, Stage, State, after
 
 
-@pytest.mark.parametrize(("state", "event"), itertools.product(State, Event))
+@pytest.mark.parametrize(("state", "event"), list(itertools.product(State, Event)))
 def test_every_pair_moves_as_the_table_says_or_is_refused(state: State, event: Event) -> None:
     if (state, event) in MOVES:
         assert after(state, event) is MOVES[state, event]
@@ -33,8 +33,10 @@ def test_every_active_job_can_settle() -> None:
     assert settling >= ACTIVE
 
 
-def test_only_a_failed_job_is_ever_reopened() -> None:
-    assert {state for (state, _) in MOVES if state in SETTLED} == {State.FAILED}
+def test_only_a_failed_or_a_skipped_job_is_ever_reopened_and_only_by_an_operator() -> None:
+    assert {pair for pair in MOVES if pair[0] in SETTLED} == {
+        (State.FAILED, Event.REQUEUED), (State.SKIPPED, Event.REQUEUED),
+    }  # fmt: skip
 
 
 @given(st.lists(st.sampled_from(Event)))

@@ -9,19 +9,20 @@ from uuid import uuid4
 
 import pytest
 from alembic import command
-from sqlalchemy import inspect, text, update
+from sqlalchemy import inspect, text
 
 from gsco_pacs.adapters.arrivals import Registration
 from gsco_pacs.adapters.audit import Audit
 from gsco_pacs.adapters.database import _alembic, check_schema, migrate, open_engine
 from gsco_pacs.adapters.job_ledger import Claim, JobLedger
 from gsco_pacs.adapters.ledger import Collecting, Database, Ledger
-from gsco_pacs.adapters.tables import Base, JobRow
+from gsco_pacs.adapters.tables import Base
 from gsco_pacs.adapters.upkeep import CRASHES_ALLOWED, Upkeep
 from gsco_pacs.domain.errors import ConfigError, IllegalMoveError, LostLeaseError
 from gsco_pacs.domain.findings import Receipt, Report, ReportKind
 from gsco_pacs.domain.job import Event, Stage, State
 from gsco_pacs.domain.study import Decision, Instance, Peer, Routing, Trial
+from gsco_pacs.processes.housekeeper import TICK_SECONDS, LeaseWatch
 
 PEER = Peer("MODALITY", "GSCO", "127.0.0.1")
 SR = "1.2.840.10008.5.1.4.1.1.88.22"
@@ -276,12 +277,114 @@ def test_our_own_report_coming_back_is_recognised_and_opens_nothing(ledger: Ledg
 def test_a_later_revision_knows_the_reports_that_it_replaces(ledger: Ledger, jobs: JobLedger) -> None:
     receive(ledger, instance(1))
     close(ledger)
-    jobs.finish(claimed(jobs), {})
+    first = claimed(jobs)
+    jobs.finish(first, {})
     jobs.finish(claimed(jobs, Stage.DRAFT), {}, [report(ReportKind.NARRATIVE, "2.25.1")])
+    jobs.keep_receipts(first.job_id, [Receipt("pacs", "2.25.1", "0x0000")])
     receive(ledger, instance(2))
     close(ledger)
     claim = claimed(jobs)
     assert [p.sop_instance_uid for p in jobs.predecessors(claim.job_id)] == ["2.25.1"]
+
+
+def test_a_report_that_no_destination_took_is_nobodys_predecessor(ledger: Ledger, jobs: JobLedger) -> None:
+    receive(ledger, instance(1))
+    close(ledger)
+    jobs.finish(claimed(jobs), {})
+    jobs.finish(claimed(jobs, Stage.DRAFT), {}, [report(ReportKind.NARRATIVE, "2.25.1")])
+    receive(ledger, instance(2))
+    close(ledger)
+    assert jobs.predecessors(claimed(jobs).job_id) == ()
+
+
+def test_a_wish_that_comes_after_the_delivery_changes_nothing(
+    ledger: Ledger, jobs: JobLedger, upkeep: Upkeep
+) -> None:
+    receive(ledger, instance(1))
+    close(ledger)
+    jobs.finish(claimed(jobs), {})
+    jobs.finish(claimed(jobs, Stage.DRAFT), {}, [report(ReportKind.NARRATIVE, "2.25.1")])
+    claim = claimed(jobs, Stage.DELIVER)
+    upkeep.cancel("1.2.3", "operator")
+    assert jobs.finish(claim, {}) is State.DELIVERED
+
+
+def test_a_foreign_report_is_attached_and_wakes_nobody(ledger: Ledger, audit: Audit) -> None:
+    receive(ledger, instance(1))
+    close(ledger)
+    assert receive(ledger, replace(instance(2), sop_class_uid=SR)) == [Registration.ATTACHED]
+    assert ledger.collecting() == []
+    assert [received.kind for received in audit.study("1.2.3").received] == ["kept", "attached"]
+
+
+def test_an_instance_that_is_known_in_another_study_is_new_in_this_one(ledger: Ledger) -> None:
+    receive(ledger, instance(1, study="1.2.3"))
+    moved = replace(instance(1, study="1.2.4", content="moved"), sop_instance_uid="1.2.3.1.1")
+    assert receive(ledger, moved) == [Registration.NEW]
+    assert len(ledger.collecting()) == 2
+
+
+def test_a_skipped_study_is_routed_anew_when_an_operator_tries_it_again(
+    ledger: Ledger, audit: Audit, upkeep: Upkeep
+) -> None:
+    receive(ledger, instance(1))
+    close(ledger, route=None)
+    assert upkeep.requeue("1.2.3", "operator") == State.COLLECTING
+    close(ledger)
+    job = audit.study("1.2.3").revisions[0].job
+    assert (job.state, job.route, job.settled_at) == (State.QUEUED, "chest", None)
+
+
+def test_a_late_image_that_no_route_wants_leaves_the_older_revision_alone(
+    ledger: Ledger, audit: Audit
+) -> None:
+    receive(ledger, instance(1))
+    close(ledger)
+    receive(ledger, instance(2))
+    close(ledger, route=None)
+    assert [revision.job.state for revision in audit.study("1.2.3").revisions] == [
+        State.SKIPPED,
+        State.QUEUED,
+    ]
+
+
+def test_cancelling_a_study_cancels_each_of_its_unfinished_jobs(
+    ledger: Ledger, audit: Audit, upkeep: Upkeep
+) -> None:
+    receive(ledger, instance(1))
+    close(ledger)
+    receive(ledger, instance(2))
+    upkeep.cancel("1.2.3", "operator")
+    assert audit.counts() == {State.CANCELLED: 2}
+
+
+def test_only_crashes_in_a_row_make_a_job_poison(
+    ledger: Ledger, jobs: JobLedger, upkeep: Upkeep, audit: Audit
+) -> None:
+    receive(ledger, instance(1))
+    close(ledger)
+    for number in range(2 * CRASHES_ALLOWED):
+        claim = claimed(jobs)
+        if number % 2:
+            jobs.postpone(claim, "The PACS is down.", 0)
+        else:
+            upkeep.take_back(upkeep.leases())
+        upkeep.queue_due()
+    assert audit.counts() == {State.QUEUED: 1}
+
+
+def test_a_lease_is_lost_when_it_does_not_move_for_its_time_by_the_housekeepers_clock() -> None:
+    watch, far_off = LeaseWatch(3), datetime(2001, 1, 1, tzinfo=UTC)
+    moving = [
+        watch.silent({"a": far_off + timedelta(seconds=n), "b": far_off}, n * TICK_SECONDS) for n in range(7)
+    ]
+    assert moving == [[]] * 6 + [["b"]]
+
+
+def test_time_in_which_the_housekeeper_could_not_look_costs_nobody_a_lease() -> None:
+    watch, until = LeaseWatch(30), datetime(2001, 1, 1, tzinfo=UTC)
+    watch.silent({"a": until}, 0)
+    assert watch.silent({"a": until}, 3600) == []
 
 
 def test_a_worker_that_lost_its_lease_can_change_nothing(
@@ -290,8 +393,7 @@ def test_a_worker_that_lost_its_lease_can_change_nothing(
     receive(ledger, instance(1))
     close(ledger)
     stale = claimed(jobs)
-    _let_lease_run_out(database)
-    assert upkeep.take_back_lost() == 1
+    assert upkeep.take_back(upkeep.leases()) == 1
     assert upkeep.queue_due() == 1
     fresh = claimed(jobs)
     for attempt in (
@@ -311,14 +413,12 @@ def test_a_job_that_kills_every_worker_fails_and_an_operator_can_try_again(
     close(ledger)
     for _ in range(CRASHES_ALLOWED):
         claimed(jobs)
-        _let_lease_run_out(database)
-        upkeep.take_back_lost()
+        upkeep.take_back(upkeep.leases())
         upkeep.queue_due()
     assert audit.counts() == {State.FAILED: 1}
     assert upkeep.requeue("1.2.3", "operator") == State.QUEUED
     claimed(jobs)
-    _let_lease_run_out(database)
-    upkeep.take_back_lost()
+    upkeep.take_back(upkeep.leases())
     assert audit.counts() == {State.WAITING: 1}
 
 
@@ -383,9 +483,3 @@ def test_the_job_list_filters_searches_and_pages(ledger: Ledger, audit: Audit) -
     assert audit.jobs(search="1.2.4")[1] == 1
     assert audit.jobs(search="%")[1] == 0
     assert audit.jobs(state=State.FAILED)[1] == 0
-
-
-def _let_lease_run_out(database: Database) -> None:
-    past = datetime.now(UTC) - timedelta(seconds=1)
-    with database.writing() as connection:
-        connection.execute(update(JobRow).where(JobRow.state == State.RUNNING).values(lease_until=past))

@@ -229,6 +229,21 @@ def test_what_was_unfinished_when_the_node_stopped_is_finished_at_the_next_start
     assert time.monotonic() - started < 120
 
 
+def test_a_node_that_is_killed_takes_its_processes_with_it_and_never_shares_its_state(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    with node.running() as process:
+        command = [sys.executable, "-m", "gsco_pacs", "--config", str(node.file), "node"]
+        second = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert second.returncode == 1
+        assert "running already" in second.stderr
+        process.kill()
+        process.wait()
+        deadline = time.monotonic() + 60
+        while left := [pid for name in ("receiver", "housekeeper", "worker") for pid in node.processes(name)]:
+            assert time.monotonic() < deadline, left
+            time.sleep(0.2)
+
+
 def _command(node: Node, *words: str) -> str:
     command = [sys.executable, "-m", "gsco_pacs", "--config", str(node.file), *words]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout

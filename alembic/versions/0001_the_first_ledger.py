@@ -43,7 +43,7 @@ def upgrade() -> None:
         sa.Column("sop_class_uid", sa.String(length=64), nullable=False),
         sa.Column("transfer_syntax_uid", sa.String(length=64), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
-        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("path", sa.String(length=255), nullable=False),
         sa.Column("header", sa.JSON(), nullable=False),
         sa.Column("calling_ae", sa.String(length=16), nullable=False),
@@ -51,7 +51,7 @@ def upgrade() -> None:
         sa.Column("address", sa.String(length=64), nullable=False),
         sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("resent", sa.Integer(), nullable=False),
-        sa.CheckConstraint("kind IN ('kept', 'variant', 'own')", name="instance_kind"),
+        sa.CheckConstraint("kind IN ('kept', 'variant', 'attached', 'own')", name="instance_kind"),
         sa.ForeignKeyConstraint(
             ["study_id"],
             ["study.id"],

@@ -14,6 +14,15 @@ _SR_CLASSES = "1.2.840.10008.5.1.4.1.1.88."
 """How the SOP Class UIDs of all SR documents begin; the node makes nothing else."""
 
 
+_NO_IMAGES = (
+    _SR_CLASSES,
+    "1.2.840.10008.5.1.4.1.1.11.",  # presentation states
+    "1.2.840.10008.5.1.4.1.1.66",  # raw data, registrations, segmentations
+    "1.2.840.10008.5.1.4.1.1.30",  # parametric maps
+)
+"""How the SOP Class UIDs of objects begin that say something about images and are none themselves."""
+
+
 class Registration(StrEnum):
     """What a received object turned out to be."""
 
@@ -22,12 +31,16 @@ class Registration(StrEnum):
     """The same bytes again: counted, otherwise ignored."""
     VARIANT = "variant"
     """A known SOP Instance UID with other bytes: kept aside and shown, never part of the study."""
+    ATTACHED = "attached"
+    """No image (a report, a presentation state …) of a study that has a job: kept and shown, never read, wakes nobody."""
     OWN = "own"
     """One of the node's own results came back: counted, never read."""
 
 
 _STUDY = select(StudyRow.id).where(StudyRow.study_instance_uid == bindparam("uid")).with_for_update()
-_KNOWN = select(InstanceRow.id, InstanceRow.sha256).where(InstanceRow.sop_instance_uid == bindparam("uid"))
+_KNOWN = select(InstanceRow.id, InstanceRow.sha256).where(
+    InstanceRow.study_id == bindparam("study"), InstanceRow.sop_instance_uid == bindparam("uid")
+)
 _OWN = select(ReportRow.id).where(ReportRow.sop_instance_uid == bindparam("uid"))
 _REVISION = select(func.max(JobRow.revision)).where(JobRow.study_id == bindparam("study"))
 _RESENT = update(InstanceRow).where(InstanceRow.id == bindparam("row")).values(resent=InstanceRow.resent + 1)
@@ -51,7 +64,9 @@ class Arrivals:
 
     def enter(self, instance: Instance, peer: Peer) -> Registration:
         """Enter one instance; a new one joins the study's collecting job, which is opened if there is none."""
-        known = self._connection.execute(_KNOWN, {"uid": instance.sop_instance_uid}).all()
+        known = self._connection.execute(
+            _KNOWN, {"study": self._study, "uid": instance.sop_instance_uid}
+        ).all()
         equal = next((row.id for row in known if row.sha256 == instance.sha256), None)
         if equal is not None:
             self._connection.execute(_RESENT, {"row": equal})
@@ -83,7 +98,11 @@ class Arrivals:
         is_report = instance.sop_class_uid.startswith(_SR_CLASSES)
         if is_report and self._connection.execute(_OWN, {"uid": instance.sop_instance_uid}).first():
             return Registration.OWN
-        return Registration.VARIANT if known else Registration.NEW
+        if known:
+            return Registration.VARIANT
+        # Another node's draft, or the radiologist's report, must not make us draft again.
+        is_image = not instance.sop_class_uid.startswith(_NO_IMAGES)
+        return Registration.NEW if is_image or not self._newest_revision() else Registration.ATTACHED
 
     def _newest_revision(self) -> int:
         return self._connection.execute(_REVISION, {"study": self._study}).scalar() or 0

@@ -15,6 +15,17 @@ READING = {"reading": True}
 """Execution options of a connection that only reads, so that SQLite need not take its write lock."""
 
 
+_PATIENCE = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+    "options": "-c lock_timeout=10s -c statement_timeout=30s",
+}
+"""How long a silent PostgreSQL is waited for (libpq's names); without it a dead host stalls the node for minutes."""
+
+
 def open_engine(url: str) -> Engine:
     """An engine on ``url``; the directory of an SQLite file is made."""
     parsed = make_url(url)
@@ -26,7 +37,7 @@ def open_engine(url: str) -> Engine:
         )
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed, connect_args={"timeout": 30})
+    engine = create_engine(parsed, connect_args={"timeout": 10}, hide_parameters=True)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -34,7 +45,7 @@ def open_engine(url: str) -> Engine:
 
 def _open_postgresql(url: URL) -> Engine:
     try:
-        return create_engine(url, pool_pre_ping=True)
+        return create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=_PATIENCE)
     except ModuleNotFoundError as error:
         raise ConfigError(
             "database: PostgreSQL needs a driver: pip install 'gsco-pacs[postgresql]'."

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, exists, insert, select, update
 
 from gsco_pacs.adapters.ledger import Database, study_of
 from gsco_pacs.adapters.moves import move, now
@@ -85,19 +85,20 @@ class JobLedger:
     def finish(self, claim: Claim, product: dict[str, Any], reports: Sequence[Report] = ()) -> State:
         """Save what the stage found out and queue the next stage, or end the job after the last one.
 
-        A wish for cancellation that came meanwhile wins, and the product is still saved for the record.
+        A wish for cancellation that came meanwhile wins over the next stage, and the product is still saved; what was
+        delivered stays delivered.
         """
         with self._database.writing() as connection:
             job = _owned(connection, claim)
             _save_product(connection, claim, product)
             _save_reports(connection, claim.job_id, reports)
             following = claim.stage.following
-            if job.wish:
-                return self._end(connection, claim, Event(job.wish), job.wish_reason)
             if following is None:
                 return self._end(
                     connection, claim, Event.REPORTS_ACCEPTED, "Every destination took the reports."
                 )
+            if job.wish:
+                return self._end(connection, claim, Event(job.wish), job.wish_reason)
             _close_attempt(connection, claim, Event.STAGE_FINISHED, "")
             return move(connection, claim.job_id, State.RUNNING, Event.STAGE_FINISHED, stage=claim.stage,
                         actor=claim.worker, lease=claim.lease,
@@ -106,7 +107,9 @@ class JobLedger:
     def end(self, claim: Claim, event: Event, reason: str) -> State:
         """End the job as skipped, failed, cancelled or superseded."""
         with self._database.writing() as connection:
-            _owned(connection, claim)
+            job = _owned(connection, claim)
+            if job.wish:
+                return self._end(connection, claim, Event(job.wish), job.wish_reason)
             return self._end(connection, claim, event, reason)
 
     def postpone(self, claim: Claim, reason: str, delay_seconds: float) -> State:
@@ -167,13 +170,17 @@ class JobLedger:
             return _receipts(connection, job_id)
 
     def predecessors(self, job_id: int) -> tuple[Predecessor, ...]:
-        """The reports of the newest earlier revision that has reports."""
+        """The reports of the newest earlier revision of which some destination took a report."""
         with self._database.reading() as connection:
             job = connection.execute(select(JobRow).where(JobRow.id == job_id)).one()
             earlier = (
                 select(ReportRow, JobRow.revision)
                 .join(JobRow, JobRow.id == ReportRow.job_id)
-                .where(JobRow.study_id == job.study_id, JobRow.revision < job.revision)
+                .where(
+                    JobRow.study_id == job.study_id,
+                    JobRow.revision < job.revision,
+                    exists().where(DeliveryRow.report_id == ReportRow.id),
+                )
                 .order_by(JobRow.revision.desc(), ReportRow.id)
             )
             rows = connection.execute(earlier).all()

@@ -8,13 +8,14 @@ from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Connection, Engine, insert, select, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from gsco_pacs.adapters.arrivals import Arrivals, Registration, lock_study
 from gsco_pacs.adapters.database import READING
 from gsco_pacs.adapters.moves import move, now
 from gsco_pacs.adapters.tables import InstanceRow, JobRow, RefusalRow, StudyRow
-from gsco_pacs.domain.errors import OutOfResourcesError
+from gsco_pacs.domain.errors import OutOfResourcesError, PermanentError
 from gsco_pacs.domain.job import Event, Stage, State
 from gsco_pacs.domain.study import Decision, Instance, Peer, Routing, Study
 
@@ -53,8 +54,10 @@ class Database:
 def _mapped() -> Iterator[None]:
     try:
         yield
+    except (OperationalError, InterfaceError, PoolTimeoutError) as error:
+        raise OutOfResourcesError(f"The database does not answer: {type(error).__name__}.") from None
     except DBAPIError as error:
-        raise OutOfResourcesError(f"The database refused: {type(error.orig).__name__}.") from error
+        raise PermanentError(f"The database refused: {type(error.orig).__name__}.") from None
 
 
 class Ledger:
@@ -132,7 +135,8 @@ class Ledger:
                      actor="housekeeper", reason=decision.reason, detail=detail,
                      columns={"route": route, "priority": int(route["priority"] == "stat"),
                               "stage_began_at": now()})  # fmt: skip
-            _supersede_older(connection, job.study_id, job.revision)
+            if route is not None:
+                _supersede_older(connection, job.study_id, job.revision)
             return True
 
 

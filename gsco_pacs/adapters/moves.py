@@ -35,6 +35,8 @@ def move(
     """
     target = after(before, event)
     values = dict(columns or {})
+    if before in SETTLED:
+        values |= {"settled_at": None}
     if target in SETTLED:
         values |= {"settled_at": now(), "wish": "", "wish_reason": ""}
     if target is State.QUEUED:

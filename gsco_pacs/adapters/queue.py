@@ -6,6 +6,7 @@ from celery import Celery
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import OperationalError
 
+from gsco_pacs.adapters import folder_transport
 from gsco_pacs.config import Config
 from gsco_pacs.domain.errors import PeerUnavailableError
 from gsco_pacs.domain.job import Stage
@@ -18,7 +19,7 @@ def open_app(config: Config) -> Celery:
     """The Celery application of this node: one queue a stage, acknowledged late, one message at a time, no results."""
     app = Celery("gsco_pacs", set_as_current=False)
     app.conf.update(
-        broker_url=config.broker if config.broker != "folder" else "filesystem://localhost",
+        broker_url=config.broker if config.broker != "folder" else folder_transport.register(),
         broker_transport_options=_transport(config),
         broker_connection_retry_on_startup=True,
         broker_connection_timeout=4,
@@ -53,13 +54,11 @@ def _transport(config: Config) -> dict[str, object]:
     if config.broker != "folder":
         return {"socket_timeout": 4, "socket_connect_timeout": 4} if config.broker.startswith("redis") else {}
     folder = config.state_dir / "queue"
-    for part in ("messages", "done", "control"):
+    for part in ("messages", "control"):
         Path(folder / part).mkdir(parents=True, exist_ok=True)
     return {
         "data_folder_in": str(folder / "messages"),
         "data_folder_out": str(folder / "messages"),
-        "processed_folder": str(folder / "done"),
         "control_folder": str(folder / "control"),
-        "store_processed": False,
         "polling_interval": 0.1,
     }

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     CheckConstraint,
     DateTime,
     Dialect,
@@ -60,13 +61,13 @@ class StudyRow(Base):
 
 
 class InstanceRow(Base):
-    """A stored SOP Instance: kept (part of the study), variant (same UID, other bytes) or own (our result came back)."""
+    """A stored SOP Instance: kept (part of the study), variant (same UID, other bytes), attached (no image), own (our result)."""
 
     __tablename__ = "instance"
     __table_args__ = (
         UniqueConstraint("sop_instance_uid", "sha256"),
         Index("instance_of_study", "study_id", "revision"),
-        CheckConstraint("kind IN ('kept', 'variant', 'own')", name="instance_kind"),
+        CheckConstraint("kind IN ('kept', 'variant', 'attached', 'own')", name="instance_kind"),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id"))
@@ -77,7 +78,7 @@ class InstanceRow(Base):
     sop_class_uid: Mapped[str] = mapped_column(String(64))
     transfer_syntax_uid: Mapped[str] = mapped_column(String(64))
     sha256: Mapped[str] = mapped_column(String(64))
-    size: Mapped[int]
+    size: Mapped[int] = mapped_column(BigInteger)
     path: Mapped[str]
     header: Mapped[dict[str, Any]]
     calling_ae: Mapped[str] = mapped_column(String(16))

@@ -1,19 +1,24 @@
 """What brings a stuck job back: due retries, lost leases, lost messages; and the operator's two buttons."""
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, select, update
 
+from gsco_pacs.adapters.arrivals import lock_study
 from gsco_pacs.adapters.ledger import Database
 from gsco_pacs.adapters.moves import move, now
-from gsco_pacs.adapters.tables import AttemptRow, JobRow, StudyRow
-from gsco_pacs.domain.errors import ConfigError
-from gsco_pacs.domain.job import Event, Stage, State
+from gsco_pacs.adapters.tables import AttemptRow, JobRow
+from gsco_pacs.domain.errors import ConfigError, IllegalMoveError
+from gsco_pacs.domain.job import SETTLED, Event, Stage, State
 
 CRASHES_ALLOWED = 3
-"""Attempts of one stage that may end with a dead worker; then the job is taken for poison and fails."""
+"""Attempts in a row that may end with a dead worker; then the job is taken for poison and fails."""
+
+
+WOKEN_AGAIN = 10
+"""So many silent jobs get another message at a time."""
 
 
 class Upkeep:
@@ -22,9 +27,15 @@ class Upkeep:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def take_back_lost(self) -> int:
-        """Let jobs wait whose worker's lease ran out; a job that killed too many workers fails. Returns how many."""
-        lost = select(JobRow).where(JobRow.state == State.RUNNING, JobRow.lease_until < now())
+    def leases(self) -> dict[str, datetime]:
+        """Every running job's lease and until when its worker holds it; a worker that lives moves that time on."""
+        query = select(JobRow.lease, JobRow.lease_until).where(JobRow.state == State.RUNNING)
+        with self._database.reading() as connection:
+            return {row.lease: row.lease_until for row in connection.execute(query)}
+
+    def take_back(self, leases: Collection[str]) -> int:
+        """Let the jobs with these leases wait; a job that killed too many workers in a row fails. Returns how many."""
+        lost = select(JobRow).where(JobRow.state == State.RUNNING, JobRow.lease.in_(leases))
         with self._database.writing() as connection:
             jobs = connection.execute(lost.with_for_update(skip_locked=True)).all()
             for job in jobs:
@@ -50,13 +61,16 @@ class Upkeep:
                 reason=job.wish_reason,
             )
             return
-        crashes = select(AttemptRow.id).where(
-            AttemptRow.job_id == job.id, AttemptRow.outcome == Event.LEASE_LOST,
-            AttemptRow.started_at >= job.stage_began_at,
-        )  # fmt: skip
+        newest = (
+            select(AttemptRow.outcome)
+            .where(AttemptRow.job_id == job.id, AttemptRow.started_at >= job.stage_began_at)
+            .order_by(AttemptRow.id.desc())
+            .limit(CRASHES_ALLOWED)
+        )
         move(connection, job.id, State.RUNNING, Event.LEASE_LOST, stage=stage, actor="housekeeper",
              reason=reason, columns={"not_before": now()})  # fmt: skip
-        if len(connection.execute(crashes).all()) >= CRASHES_ALLOWED:
+        outcomes = connection.execute(newest).scalars().all()
+        if outcomes == [Event.LEASE_LOST] * CRASHES_ALLOWED:
             poison = (
                 f"{CRASHES_ALLOWED} workers died at this stage; look at their logs, then `gsco-pacs retry`."
             )
@@ -82,9 +96,12 @@ class Upkeep:
         return len(jobs)
 
     def unwoken(self, silent_seconds: float) -> list[tuple[int, Stage]]:
-        """Queued jobs for which no message was sent, or whose message is older than ``silent_seconds``; stat first."""
+        """Queued jobs without a message, and the first few whose message is older than ``silent_seconds``; stat first.
+
+        Few, because where no worker runs at all the messages would only pile up.
+        """
         query = (
-            select(JobRow.id, JobRow.stage)
+            select(JobRow.id, JobRow.stage, JobRow.woken_at)
             .where(
                 JobRow.state == State.QUEUED,
                 JobRow.woken_at.is_(None) | (JobRow.woken_at < now() - timedelta(seconds=silent_seconds)),
@@ -92,7 +109,9 @@ class Upkeep:
             .order_by(JobRow.priority.desc(), JobRow.queued_at)
         )
         with self._database.reading() as connection:
-            return [(row.id, Stage(row.stage)) for row in connection.execute(query)]
+            rows = connection.execute(query).all()
+        silent = [row for row in rows if row.woken_at is not None][:WOKEN_AGAIN]
+        return [(row.id, Stage(row.stage)) for row in rows if row.woken_at is None or row in silent]
 
     def woken(self, job_ids: Sequence[int]) -> None:
         """Note that messages were sent for these jobs."""
@@ -100,43 +119,56 @@ class Upkeep:
             connection.execute(update(JobRow).where(JobRow.id.in_(job_ids)).values(woken_at=now()))
 
     def cancel(self, study_instance_uid: str, actor: str) -> str:
-        """Cancel the study's newest job; a running one is asked to stop after its step. Returns what happened."""
+        """Cancel every unfinished job of the study; a running one is asked to stop. Returns what happened."""
+        reason = f"Cancelled by {actor}."
         with self._database.writing() as connection:
-            job = _newest(connection, study_instance_uid)
-            reason = f"Cancelled by {actor}."
-            if job.state == State.RUNNING:
-                wish = {"wish": Event.CANCELLED.value, "wish_reason": reason}
-                connection.execute(update(JobRow).where(JobRow.id == job.id).values(**wish))
-                return "running: it is cancelled at the end of its stage"
-            return move(
-                connection,
-                job.id,
-                State(job.state),
-                Event.CANCELLED,
-                stage=Stage(job.stage),
-                actor=actor,
-                reason=reason,
-            )
+            jobs = _jobs(connection, study_instance_uid)
+            if State(jobs[0].state) in SETTLED:
+                raise IllegalMoveError(f"The study's newest job is {jobs[0].state} already.")
+            active = [job for job in jobs if State(job.state) not in SETTLED]
+            for job in active:
+                _cancel(connection, job, actor, reason)
+        if any(job.state == State.RUNNING for job in active):
+            return "running: it is cancelled before its next step"
+        return State.CANCELLED
 
     def requeue(self, study_instance_uid: str, actor: str) -> str:
-        """Queue a failed job again, at the stage that failed; a waiting one is tried at once."""
+        """Try the study's newest job again: a failed one at the stage that failed, a waiting one at once.
+
+        A skipped one is routed anew, by the configuration as it is now.
+        """
         with self._database.writing() as connection:
-            job = _newest(connection, study_instance_uid)
+            job = _jobs(connection, study_instance_uid)[0]
             event = Event.DUE if job.state == State.WAITING else Event.REQUEUED
-            columns = {"attempts": 0, "stage_began_at": now()}
+            columns = {"attempts": 0, "stage_began_at": now(), "stage": job.stage}
+            if job.state == State.SKIPPED:
+                columns |= {"stage": Stage.CONSULT, "route": None}
             return move(connection, job.id, State(job.state), event, stage=Stage(job.stage), actor=actor,
                         reason=f"Tried again by {actor}.", columns=columns)  # fmt: skip
 
 
-def _newest(connection: Connection, study_instance_uid: str) -> Any:
-    query = (
-        select(JobRow)
-        .join(StudyRow, StudyRow.id == JobRow.study_id)
-        .where(StudyRow.study_instance_uid == study_instance_uid)
-        .order_by(JobRow.revision.desc())
-        .limit(1)
+def _cancel(connection: Connection, job: Any, actor: str, reason: str) -> None:
+    if job.state == State.RUNNING:
+        wish = {"wish": Event.CANCELLED.value, "wish_reason": reason}
+        connection.execute(update(JobRow).where(JobRow.id == job.id).values(**wish))
+        return
+    move(
+        connection,
+        job.id,
+        State(job.state),
+        Event.CANCELLED,
+        stage=Stage(job.stage),
+        actor=actor,
+        reason=reason,
     )
-    job = connection.execute(query.with_for_update()).first()
-    if job is None:
-        raise ConfigError(f"The node has no study {study_instance_uid}.")
-    return job
+
+
+def _jobs(connection: Connection, study_instance_uid: str) -> Sequence[Any]:
+    """The study's jobs, newest first; the study's row is locked, as the receiver does it too."""
+    study = lock_study(connection, study_instance_uid)
+    jobs = connection.execute(
+        select(JobRow).where(JobRow.study_id == study).order_by(JobRow.revision.desc())
+    ).all()
+    if not jobs:
+        raise ConfigError(f"The node has no job of the study {study_instance_uid}.")
+    return jobs

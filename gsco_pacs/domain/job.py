@@ -80,6 +80,7 @@ MOVES: dict[tuple[State, Event], State] = {
     (State.WAITING, Event.CANCELLED): State.CANCELLED,
     (State.WAITING, Event.SUPERSEDED): State.CANCELLED,
     (State.FAILED, Event.REQUEUED): State.QUEUED,
+    (State.SKIPPED, Event.REQUEUED): State.COLLECTING,
 }
 
 

@@ -11,6 +11,9 @@ from gsco_pacs.grounding.concepts import concept_of
 from gsco_pacs.grounding.positions import Position, Positions, assessed
 
 NAME = "structured"
+DENIED_BELOW = 0.05
+"""Only what is at most this probable is denied by name: a missed threshold alone does not rule a finding out."""
+
 NEGATIVES = 3
 """At most so many findings are denied by name; nobody reads a list of everything that is absent."""
 
@@ -51,7 +54,7 @@ def impression(positions: Positions) -> tuple[Statement, ...]:
 
 
 def nothing_found(positions: Positions) -> Statement:
-    """Such as "No abnormality among the 14 assessed findings": never "normal", which nobody has looked for."""
+    """Such as "None of the 14 assessed findings reaches its threshold": never "normal", which nobody has looked for."""
     found = assessed(positions)
     labels = tuple(position.finding.label for position in found)
     basis = tuple(line for position in found for line in position.basis)
@@ -66,7 +69,7 @@ def nothing_found(positions: Positions) -> Statement:
         return Statement(text, labels, Presence.UNCERTAIN, doubts[0].basis)
     noun = "finding" if len(found) == 1 else "findings"
     return Statement(
-        f"No abnormality among the {len(found)} assessed {noun}.", labels, Presence.ABSENT, basis
+        f"None of the {len(found)} assessed {noun} reaches its threshold.", labels, Presence.ABSENT, basis
     )
 
 
@@ -89,7 +92,8 @@ def _estimate(position: Position) -> str:
 
 
 def _negatives(absent: Iterable[Position]) -> Iterable[Statement]:
-    ranked = sorted(absent, key=lambda position: not _worth_denying(position))[:NEGATIVES]
+    improbable = [p for p in absent if all(opinion.probability < DENIED_BELOW for opinion in p.opinions)]
+    ranked = sorted(improbable, key=lambda position: not _worth_denying(position))[:NEGATIVES]
     if ranked:
         yield _listing("No ", tuple(ranked), Presence.ABSENT, " identified", "or")
 

@@ -3,6 +3,8 @@
 import logging
 import signal
 import threading
+import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from celery import Celery
@@ -12,7 +14,7 @@ from gsco_pacs.adapters.queue import open_app, wake
 from gsco_pacs.adapters.upkeep import Upkeep
 from gsco_pacs.config import Config
 from gsco_pacs.domain.errors import TransientError
-from gsco_pacs.intake import close_quiet_studies
+from gsco_pacs.intake import close_if_quiet
 from gsco_pacs.processes.parts import open_database, start_logging
 
 log = logging.getLogger(__name__)
@@ -27,28 +29,72 @@ def run_housekeeper(config: Config) -> None:
     start_logging("housekeeper")
     database = open_database(config)
     ledger, upkeep, app = Ledger(database), Upkeep(database), open_app(config)
+    watch = LeaseWatch(config.workers.lease_seconds)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     log.info("The housekeeper is at work.")
     while not stop.wait(TICK_SECONDS):
         try:
-            keep_house(ledger, upkeep, app, config)
+            bring_back(upkeep, watch)
+            close_studies(ledger, config)
+            send_wake_ups(upkeep, app)
         except TransientError as error:
             log.warning("%s It is tried again.", error)
         except Exception:
             log.exception("This round failed; the next one follows.")
 
 
-def keep_house(ledger: Ledger, upkeep: Upkeep, app: Celery, config: Config) -> None:
-    """One round."""
-    closed = close_quiet_studies(ledger, config, datetime.now(UTC))
-    lost = upkeep.take_back_lost()
+class LeaseWatch:
+    """Notices leases that nobody extends, by this process's own clock.
+
+    Workers may run on machines with other clocks, so the time in a lease is never compared with ours: it only has to
+    move on. Time in which this process could not look (a silent database) does not count.
+    """
+
+    def __init__(self, lease_seconds: float) -> None:
+        self._lease_seconds = lease_seconds
+        self._seen: dict[str, tuple[datetime, float]] = {}
+        self._looked_at: float | None = None
+
+    def silent(self, leases: Mapping[str, datetime], at: float) -> list[str]:
+        """The leases that have not moved for lease_seconds; ``at`` is a monotonic time in seconds."""
+        since = at - self._looked_at if self._looked_at is not None else 0.0
+        observed = min(since, 2 * TICK_SECONDS)
+        self._looked_at = at
+        self._seen = {
+            lease: (until, self._seen[lease][1] + observed if self._unmoved(lease, until) else 0.0)
+            for lease, until in leases.items()
+        }
+        return [lease for lease, (_, silence) in self._seen.items() if silence >= self._lease_seconds]
+
+    def _unmoved(self, lease: str, until: datetime) -> bool:
+        return lease in self._seen and self._seen[lease][0] == until
+
+
+def bring_back(upkeep: Upkeep, watch: LeaseWatch) -> None:
+    """Take jobs back from workers that are gone, and queue retries that are due."""
+    silent = watch.silent(upkeep.leases(), time.monotonic())
+    lost = upkeep.take_back(silent) if silent else 0
     due = upkeep.queue_due()
-    if closed or lost or due:
-        log.info(
-            "Studies closed: %d, jobs taken back from lost workers: %d, retries due: %d.", closed, lost, due
-        )
+    if lost or due:
+        log.info("Jobs taken back from lost workers: %d, retries due: %d.", lost, due)
+
+
+def close_studies(ledger: Ledger, config: Config) -> None:
+    """Close what is quiet; a study that cannot be closed keeps no other one open."""
+    for collecting in ledger.collecting():
+        try:
+            if close_if_quiet(ledger, collecting, config, datetime.now(UTC)):
+                log.info("Job %d: the study is closed.", collecting.job_id)
+        except TransientError:
+            raise
+        except Exception:
+            log.exception("Job %d: the study cannot be closed.", collecting.job_id)
+
+
+def send_wake_ups(upkeep: Upkeep, app: Celery) -> None:
+    """Send the messages that are missing."""
     for job_id, stage in upkeep.unwoken(MESSAGE_LOST_AFTER_SECONDS):
         wake(app, job_id, stage)
         upkeep.woken([job_id])

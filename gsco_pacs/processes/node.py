@@ -1,5 +1,7 @@
 """All processes of the node on one machine: started together, restarted when they die, stopped together."""
 
+import ctypes
+import fcntl
 import logging
 import os
 import signal
@@ -13,6 +15,7 @@ from pathlib import Path
 
 from gsco_pacs.adapters.database import migrate
 from gsco_pacs.config import Config
+from gsco_pacs.domain.errors import ConfigError
 from gsco_pacs.domain.job import Stage
 from gsco_pacs.processes.parts import start_logging
 
@@ -21,6 +24,7 @@ log = logging.getLogger(__name__)
 STOP_SECONDS = 20.0
 """A process that has not ended this long after SIGTERM is killed; its job comes back at the next start."""
 RESTART_SECONDS = 2.0
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass
@@ -33,13 +37,31 @@ class _Child:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "gsco_pacs", "--config", str(config_file), *self.arguments],
             start_new_session=True,
+            preexec_fn=_end_with_parent,  # noqa: PLW1509 - the node has one thread
         )
         self.started = time.monotonic()
+
+
+def _end_with_parent() -> None:
+    # Even if the node is killed by SIGKILL: a receiver that goes on would keep the port (prctl(2)).
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _alone(config: Config) -> int:
+    """Hold the state directory for this node; ConfigError if another one has it."""
+    config.state_dir.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(config.state_dir / "node.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ConfigError(f"A node is running already on {config.state_dir}.") from None
+    return descriptor
 
 
 def run_node(config: Config, config_file: Path, *, web: bool) -> None:
     """Run receiver, housekeeper, the three workers and, if wanted, the web pages until SIGTERM or SIGINT."""
     start_logging("node")
+    lock = _alone(config)
     migrate(config.database_url)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -53,6 +75,7 @@ def run_node(config: Config, config_file: Path, *, web: bool) -> None:
         _restart_dead(children, config_file)
     log.info("Stopping.")
     _stop(children)
+    os.close(lock)
 
 
 def _restart_dead(children: Sequence[_Child], config_file: Path) -> None:

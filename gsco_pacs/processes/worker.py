@@ -5,6 +5,8 @@ import os
 import random
 import socket
 import threading
+import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -35,6 +37,7 @@ from gsco_pacs.domain.study import StoredFile
 from gsco_pacs.ports import Generalist, Specialist
 from gsco_pacs.processes.choices import open_destination, open_generalist, open_specialist, specialists_of
 from gsco_pacs.processes.parts import open_database, open_store, start_logging
+from gsco_pacs.steps.deliver import Deliveries, Failure
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +69,8 @@ def run_worker(config: Config, stage: Stage) -> None:
             str(processes),
             "--hostname",
             name,
+            "--time-limit",
+            str(config.workers.limit(stage)),
             *quiet,
         ]
     )
@@ -149,7 +154,9 @@ class Desk:
         except PermanentError as error:
             return self._jobs.end(claim, Event.FAILED_FOR_GOOD, str(error))
         except Exception as error:
-            log.exception("Job %d: %s failed in a way nobody foresaw.", claim.job_id, claim.stage)
+            # Without the message: it may quote a patient's attribute.
+            trace = "".join(traceback.format_tb(error.__traceback__))
+            log.error("Job %d: %s failed: %s\n%s", claim.job_id, claim.stage, type(error).__name__, trace)  # noqa: TRY400
             reason = f"Unforeseen {type(error).__name__}; the worker's log of {datetime.now(UTC):%Y-%m-%d %H:%M} UTC has it."
             return self._jobs.end(claim, Event.FAILED_FOR_GOOD, reason)
 
@@ -196,11 +203,19 @@ class Desk:
         route = RouteSettings.model_validate(claim.route)
         destinations = [open_destination(name, self._config) for name in route.destinations]
         reports = self._jobs.reports(claim.job_id)
-        deliveries = deliver_stage(reports, destinations, self._jobs.receipts(claim.job_id))
-        self._jobs.keep_receipts(claim.job_id, deliveries.receipts)
-        if deliveries.error:
-            raise deliveries.error
-        return self._jobs.finish(claim, {"receipts": len(deliveries.receipts)})
+        receipts = self._jobs.receipts(claim.job_id)
+        failures: list[Failure] = []
+        for destination in destinations:
+            wish = self._jobs.pulse(claim, self._config.workers.lease_seconds)
+            if wish:
+                return self._jobs.end(claim, wish, "Stopped before everything was sent.")
+            deliveries = deliver_stage(reports, [destination], receipts)
+            self._jobs.keep_receipts(claim.job_id, deliveries.receipts)
+            failures += deliveries.failures
+        error = Deliveries((), tuple(failures)).error
+        if error:
+            raise error
+        return self._jobs.finish(claim, {"receipts": len(self._jobs.receipts(claim.job_id))})
 
     def _files(self, claim: Claim) -> list[StoredFile]:
         return [StoredFile(instance, self._store.path_of(instance)) for instance in claim.study.instances]
@@ -225,9 +240,19 @@ class Desk:
     @contextmanager
     def _heartbeat(self, claim: Claim, lease_seconds: float) -> Iterator[None]:
         done = threading.Event()
+        limit = self._config.workers.limit(claim.stage)
+        deadline = time.monotonic() + limit
 
         def beat() -> None:
-            while not done.wait(lease_seconds / 3):
+            while not done.wait(min(lease_seconds / 3, max(0.0, deadline - time.monotonic()))):
+                if time.monotonic() >= deadline:
+                    log.error(
+                        "Job %d: %s took longer than %g s; this worker ends.",
+                        claim.job_id,
+                        claim.stage,
+                        limit,
+                    )
+                    os._exit(1)  # whatever the stage hangs in, no exception would get it out
                 try:
                     self._jobs.pulse(claim, lease_seconds)
                 except LostLeaseError:

@@ -1,5 +1,6 @@
 """What a report takes over from its source image: patient, study and request, byte for byte, and their character set."""
 
+import struct
 from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -9,7 +10,7 @@ from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.config import RAISE
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_data_element
 from pydicom.tag import BaseTag, Tag
@@ -40,18 +41,39 @@ _SEXES = {"M", "F", "O", ""}
 _TAKEN = (*KEPT, *REQUIRED, *OPTIONAL, *_REQUEST_REQUIRED, *_REQUEST_OPTIONAL)
 
 
+_UNREADABLE = (
+    InvalidDicomError, EOFError, ValueError, AttributeError, TypeError, LookupError, RuntimeError, BytesLengthException,
+    struct.error,
+)  # fmt: skip
+"""What pydicom raises for bytes that the receiver rightly took, since it looks at lengths only."""
+
+
 def read_header(path: Path) -> Dataset:
     """The data set of the DICOM file at ``path`` up to its pixels; BadObjectError if it is none."""
     try:
         return dcmread(path, stop_before_pixels=True)
-    except (InvalidDicomError, EOFError, ValueError, FileNotFoundError) as error:
-        raise BadObjectError(f"An image of the study cannot be read: {type(error).__name__}.") from error
+    except FileNotFoundError:
+        raise BadObjectError("An image of the study is no longer in the store.") from None
     except OSError as error:
+        if error.errno is None:  # pydicom's own, for bytes that it cannot read
+            raise BadObjectError("An image of the study cannot be read.") from None
         raise TransientError(f"An image of the study cannot be read now: {error.strerror}.") from error
+    except _UNREADABLE as error:
+        raise BadObjectError(f"An image of the study cannot be read: {type(error).__name__}.") from None
 
 
 def taken_over(header: Dataset, own_texts: Iterable[str]) -> Dataset:
-    """Patient, Study and Referenced Request attributes of ``header`` in a character set that ``own_texts`` fit too."""
+    """Patient, Study and Referenced Request attributes of ``header`` in a character set that ``own_texts`` fit too.
+
+    BadObjectError if they cannot be written again, without the value that stands in the way: it may be a patient's.
+    """
+    try:
+        return _taken_over(header, own_texts)
+    except _UNREADABLE as error:
+        raise BadObjectError(f"The image's header cannot be taken over ({type(error).__name__}).") from None
+
+
+def _taken_over(header: Dataset, own_texts: Iterable[str]) -> Dataset:
     content = _content(header)
     declared = header.get("SpecificCharacterSet") or ""
     charset = character_set_of([declared] if isinstance(declared, str) else list(declared), content)

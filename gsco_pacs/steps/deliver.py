@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gsco_pacs.domain.errors import GscoError, PermanentError, TransientError
+from gsco_pacs.domain.errors import GscoError, PeerUnavailableError, PermanentError, TransientError
 from gsco_pacs.domain.findings import Receipt, Report
 from gsco_pacs.ports import Destination
 
@@ -45,8 +45,13 @@ def deliver(
     failures: list[Failure] = []
     for destination in destinations:
         owed = [report for report in reports if (destination.name, report.sop_instance_uid) not in taken]
-        try:
-            got.extend(destination.send(owed) if owed else ())
-        except (TransientError, PermanentError) as error:
-            failures.append(Failure(destination.name, error))
+        for report in owed:
+            # One at a time, so that the receipt of what was taken survives a failure of the next.
+            try:
+                got.extend(destination.send([report]))
+            except PeerUnavailableError as error:
+                failures.append(Failure(destination.name, error))
+                break
+            except (TransientError, PermanentError) as error:
+                failures.append(Failure(destination.name, error))
     return Deliveries(tuple(got), tuple(failures))
