@@ -14,11 +14,11 @@ _BACKGROUND, _INK, _FAINT, _BAR, _MARK = "#101418", "#e8edf2", "#8b98a5", "#4a90
 
 @dataclass(frozen=True)
 class Bar:
-    """A probability with the threshold from which the finding counts as present."""
+    """A probability with the threshold from which the finding counts as possible."""
 
     text: str
     probability: float
-    present_from: float
+    possible_from: float
 
 
 def sheet(
@@ -48,7 +48,7 @@ def _write(
         start, width = left + 240, 300
         draw.rectangle((start, top + 3, start + width * bar.probability, top + 15), _BAR)
         draw.line(
-            (start + width * bar.present_from, top, start + width * bar.present_from, top + 18), _MARK, 2
+            (start + width * bar.possible_from, top, start + width * bar.possible_from, top + 18), _MARK, 2
         )
         draw.text((start + width + 12, top), f"{bar.probability:.2f}", _INK, small)
         top += 26

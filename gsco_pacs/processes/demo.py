@@ -130,7 +130,7 @@ def _sheet(history: StudyHistory, revision: Revision, config: Config) -> bytes:
     )  # fmt: skip
     (picture,) = prepare([StoredFile(instance, store_dir(config) / read.path)], _ANY_IMAGE).pictures
     opinions = sorted(consultation["opinions"], key=lambda each: -each["probability"])
-    bars = [Bar(o["finding"]["text"], o["probability"], o["present_from"]) for o in opinions]
+    bars = [Bar(o["finding"]["text"], o["probability"], o["absent_below"]) for o in opinions]
     draft = drafted["draft"]
     sentences = ["FINDINGS", *(each["text"] for each in draft["findings"]), ""]
     sentences += ["IMPRESSION", *(each["text"] for each in draft["impression"])]
@@ -138,7 +138,7 @@ def _sheet(history: StudyHistory, revision: Revision, config: Config) -> bytes:
     return sheet(
         png(picture.pixels, 900),
         "AI DRAFT - NOT VERIFIED",
-        f"{names}; the mark is the threshold",
+        f"{names}; possible from the mark on",
         bars,
         sentences,
     )
