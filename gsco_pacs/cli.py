@@ -124,7 +124,7 @@ def check(context: typer.Context) -> None:
 @app.command()
 def status(context: typer.Context, as_json: Json = False) -> None:
     """How many jobs are in each state, and what was refused lately."""
-    from gsco_pacs.processes.desk import open_audit
+    from gsco_pacs.processes.commands import open_audit
 
     audit = open_audit(_config(context))
     counts, refusals = audit.counts(), audit.refusals(10)
@@ -149,7 +149,7 @@ def jobs(
     as_json: Json = False,
 ) -> None:
     """List jobs, newest first."""
-    from gsco_pacs.processes.desk import open_audit
+    from gsco_pacs.processes.commands import open_audit
     from gsco_pacs.terminal import print_jobs
 
     lines, count = open_audit(_config(context)).jobs(
@@ -164,7 +164,7 @@ def jobs(
 @app.command()
 def study(context: typer.Context, uid: StudyUid, as_json: Json = False) -> None:
     """Tell what happened to a study, and why."""
-    from gsco_pacs.processes.desk import open_audit
+    from gsco_pacs.processes.commands import open_audit
     from gsco_pacs.terminal import print_study
 
     history = open_audit(_config(context)).study(uid)
@@ -179,7 +179,7 @@ def report(
     context: typer.Context, uid: Annotated[str, typer.Argument(help="SOP Instance UID of an SR.")]
 ) -> None:
     """Print a stored SR as text."""
-    from gsco_pacs.processes.desk import open_audit
+    from gsco_pacs.processes.commands import open_audit
     from gsco_pacs.sr.reading import as_text
 
     print(as_text(open_audit(_config(context)).report(uid)))
@@ -188,7 +188,7 @@ def report(
 @app.command()
 def retry(context: typer.Context, uid: StudyUid) -> None:
     """Queue a failed job again at the stage that failed; a waiting one at once."""
-    from gsco_pacs.processes.desk import open_upkeep
+    from gsco_pacs.processes.commands import open_upkeep
 
     print(open_upkeep(_config(context)).requeue(uid, getpass.getuser()))
 
@@ -196,7 +196,7 @@ def retry(context: typer.Context, uid: StudyUid) -> None:
 @app.command()
 def cancel(context: typer.Context, uid: StudyUid) -> None:
     """Cancel a study's newest job."""
-    from gsco_pacs.processes.desk import open_upkeep
+    from gsco_pacs.processes.commands import open_upkeep
 
     print(open_upkeep(_config(context)).cancel(uid, getpass.getuser()))
 
@@ -211,7 +211,7 @@ def send(
     calling_ae: Annotated[str, typer.Option(help="Calling AE title.")] = "GSCO_SEND",
 ) -> None:
     """Send DICOM files by C-STORE, to this node unless another SCP is named."""
-    from gsco_pacs.processes.desk import send_to
+    from gsco_pacs.processes.commands import send_to
 
     failed = send_to(_config(context), paths, host=host, port=port, ae_title=ae_title, calling_ae=calling_ae)
     if failed:

@@ -284,7 +284,9 @@ def test_the_wording_follows_the_order_of_a_report_and_names_its_basis() -> None
 
 def test_nothing_found_is_not_called_normal() -> None:
     positions = positions_of(opinion(label, A) for label in WORDS)
-    assert [s.text for s in impression(positions)] == ["None of the 8 assessed findings reaches its threshold."]
+    assert [s.text for s in impression(positions)] == [
+        "None of the 8 assessed findings reaches its threshold."
+    ]
     doubted = positions_of([opinion("Mass", A), opinion("No Finding", A)])
     assert "only 2 %" in impression(doubted)[0].text
     assert impression(positions_of([]))[0].text == "No finding was assessed."

@@ -137,7 +137,7 @@ def test_sqlite_commits_survive_a_power_cut(tmp_path: Path) -> None:
 
 
 def test_the_first_image_opens_a_job_and_the_next_ones_join_it(ledger: Ledger) -> None:
-    assert receive(ledger, instance(1), instance(2)) == [Registration.NEW, Registration.NEW]
+    assert receive(ledger, instance(1), instance(2)) == [Registration.KEPT, Registration.KEPT]
     (collecting,) = ledger.collecting()
     assert [i.sop_instance_uid for i in ledger.study(collecting.job_id).instances] == [
         "1.2.3.1.1",
@@ -320,7 +320,7 @@ def test_a_foreign_report_is_attached_and_wakes_nobody(ledger: Ledger, audit: Au
 def test_an_instance_that_is_known_in_another_study_is_new_in_this_one(ledger: Ledger) -> None:
     receive(ledger, instance(1, study="1.2.3"))
     moved = replace(instance(1, study="1.2.4", content="moved"), sop_instance_uid="1.2.3.1.1")
-    assert receive(ledger, moved) == [Registration.NEW]
+    assert receive(ledger, moved) == [Registration.KEPT]
     assert len(ledger.collecting()) == 2
 
 

@@ -26,7 +26,8 @@ _NO_IMAGES = (
 class Registration(StrEnum):
     """What a received object turned out to be."""
 
-    NEW = "kept"
+    KEPT = "kept"
+    """An image of the study, or the first object of it."""
     EQUAL = "equal"
     """The same bytes again: counted, otherwise ignored."""
     VARIANT = "variant"
@@ -72,7 +73,7 @@ class Arrivals:
             self._connection.execute(_RESENT, {"row": equal})
             return Registration.EQUAL
         registration = self._registration(instance, known=bool(known))
-        is_new = registration is Registration.NEW
+        is_new = registration is Registration.KEPT
         values = {
             "study_id": self._study,
             "revision": self._join_job() if is_new else self._newest_revision(),
@@ -102,7 +103,7 @@ class Arrivals:
             return Registration.VARIANT
         # Another node's draft, or the radiologist's report, must not make us draft again.
         is_image = not instance.sop_class_uid.startswith(_NO_IMAGES)
-        return Registration.NEW if is_image or not self._newest_revision() else Registration.ATTACHED
+        return Registration.KEPT if is_image or not self._newest_revision() else Registration.ATTACHED
 
     def _newest_revision(self) -> int:
         return self._connection.execute(_REVISION, {"study": self._study}).scalar() or 0

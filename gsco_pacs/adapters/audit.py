@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Select, func, select
 
+from gsco_pacs.adapters.arrivals import Registration
 from gsco_pacs.adapters.ledger import Database
 from gsco_pacs.adapters.tables import (
     AttemptRow,
@@ -221,7 +222,7 @@ def _job_lines() -> Select[Any]:
         .where(
             InstanceRow.study_id == JobRow.study_id,
             InstanceRow.revision <= JobRow.revision,
-            InstanceRow.kind == "kept",
+            InstanceRow.kind == Registration.KEPT,
         )
         .scalar_subquery()
     )

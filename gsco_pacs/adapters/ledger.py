@@ -147,7 +147,9 @@ def study_of(connection: Connection, job_id: int) -> Study:
         .join(StudyRow, StudyRow.id == InstanceRow.study_id)
         .join(JobRow, JobRow.study_id == StudyRow.id)
         .where(
-            JobRow.id == job_id, InstanceRow.revision <= JobRow.revision, InstanceRow.kind == Registration.NEW
+            JobRow.id == job_id,
+            InstanceRow.revision <= JobRow.revision,
+            InstanceRow.kind == Registration.KEPT,
         )
         .order_by(InstanceRow.id)
     )

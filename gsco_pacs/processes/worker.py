@@ -136,11 +136,11 @@ class Desk:
             Stage.DELIVER: self._deliver,
         }[claim.stage]
         try:
-            return self._settle(claim, walk)
+            return self._answered(claim, walk)
         except LostLeaseError:
             return None
 
-    def _settle(self, claim: Claim, walk: Callable[[Claim], State]) -> State:
+    def _answered(self, claim: Claim, walk: Callable[[Claim], State]) -> State:
         try:
             return walk(claim)
         except LostLeaseError:
