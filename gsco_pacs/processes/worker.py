@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 
 CONSULTATION = TypeAdapter(Consultation)
 DRAFTED = TypeAdapter(Drafted)
+_GRACE_SECONDS = 10.0
 
 
 def run_worker(config: Config, stage: Stage) -> None:
@@ -54,7 +55,8 @@ def run_worker(config: Config, stage: Stage) -> None:
     def wake_up(_job_id: int) -> None:
         desk.work()
 
-    app.task(wake_up, name=WAKE, time_limit=config.workers.limit(stage))
+    # A worker ends itself at its limit; Celery's is for one that hangs so badly that it cannot.
+    app.task(wake_up, name=WAKE, time_limit=config.workers.limit(stage) + _GRACE_SECONDS)
     worker_process_init.connect(lambda **_: desk.open(), weak=False)
     processes = config.workers.deliver_processes if stage is Stage.DELIVER else 1
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"]
@@ -69,8 +71,6 @@ def run_worker(config: Config, stage: Stage) -> None:
             str(processes),
             "--hostname",
             name,
-            "--time-limit",
-            str(config.workers.limit(stage)),
             *quiet,
         ]
     )
