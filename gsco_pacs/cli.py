@@ -249,12 +249,16 @@ def train_specialist(
     soft_labels: Annotated[
         Path | None, typer.Option(help="Another model's probabilities (CSV) to learn from as well.")
     ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Weights to start from (a bundle's); ImageNet's if none are named.")
+    ] = None,
     epochs: Annotated[int, typer.Option(help="Times that every image is seen.")] = 16,
+    learning_rate: Annotated[float, typer.Option(help="The highest one.")] = 3e-4,
     size: Annotated[int, typer.Option(help="Edge of the pictures in pixels.")] = 320,
     seed: Annotated[int, typer.Option(help="The same seed gives the same weights on one machine.")] = 1,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     scratch: Annotated[
-        bool, typer.Option("--scratch", help="Start from chance instead of ImageNet weights.")
+        bool, typer.Option("--scratch", help="Start from chance, with no weights at all.")
     ] = False,
 ) -> None:
     """Train a specialist and write it as a bundle, its case index included."""
@@ -264,15 +268,14 @@ def train_specialist(
     from gsco_pacs.training.specialist import TrainingRequest, train_specialist
     from gsco_pacs.training.start import imagenet_weights
 
-    start = None if scratch else imagenet_weights()
     request = TrainingRequest(
         task,
         manifest,
         out,
-        start,
+        None if scratch else start or imagenet_weights(),
         soft_labels,
         size=size,
-        recipe=Recipe(epochs=epochs),
+        recipe=Recipe(epochs=epochs, learning_rate=learning_rate),
         seed=seed,
         threads=threads,
     )
