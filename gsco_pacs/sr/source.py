@@ -53,7 +53,7 @@ def read_header(path: Path) -> Dataset:
     try:
         return dcmread(path, stop_before_pixels=True)
     except FileNotFoundError:
-        raise BadObjectError("An image of the study is no longer in the store.") from None
+        raise BadObjectError("An image of the study cannot be read: it is no longer in the store.") from None
     except OSError as error:
         if error.errno is None:  # pydicom's own, for bytes that it cannot read
             raise BadObjectError("An image of the study cannot be read.") from None

@@ -98,7 +98,7 @@ def _must_equal(commanded: str, contained: str, what: str) -> None:
 def _header(elements: _Elements, tags: dict[int, str]) -> Header:
     """Keyword -> text of every wanted attribute that has a value; what can't be shown as text is left out."""
     raw = elements.get(_CHARACTER_SET, ("CS", b""))[1].decode("latin-1")
-    encodings = convert_encodings([term.strip("\0 ") for term in raw.split("\\")])
+    encodings = convert_encodings([term.strip() for term in raw.replace("\0", "").split("\\")])
     header: dict[str, str | list[str]] = {}
     for tag, keyword in tags.items():
         vr, value = elements.get(tag, ("", b""))
