@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, example, given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset, dcmread, uid
 from pydicom.dataset import FileMetaDataset
@@ -276,6 +276,7 @@ HEAD = header_only(make_dx(rows=8, columns=8))
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(position=st.integers(0, len(HEAD) - 1), noise=st.binary(min_size=1, max_size=12))
+@example(position=9, noise=b"\0")  # inside the character set's name
 def test_damage_anywhere_in_a_header_gives_a_file_or_a_refusal(
     store: FileStore, position: int, noise: bytes
 ) -> None:
