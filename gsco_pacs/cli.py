@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from gsco_pacs import __version__
 from gsco_pacs.config import Config, find_config, load_config
@@ -32,7 +33,9 @@ def main() -> None:
     try:
         app()
     except GscoError as error:
-        Console(stderr=True).print(f"[red]{type(error).__name__}[/red]: {error}", highlight=False)
+        Console(stderr=True).print(
+            f"[red]{type(error).__name__}[/red]: {escape(str(error))}", highlight=False
+        )
         sys.exit(1)
 
 
@@ -135,7 +138,7 @@ def status(context: typer.Context, as_json: Json = False) -> None:
         print(f"{state:11} {counts.get(state, 0)}")
     for refusal in refusals:
         print(
-            f"refused {refusal.at:%Y-%m-%d %H:%M:%S} {refusal.calling_ae} at {refusal.address}: {refusal.reason}"
+            f"refused {refusal.at.astimezone():%Y-%m-%d %H:%M:%S} {refusal.calling_ae} at {refusal.address}: {refusal.reason}"
         )
 
 
@@ -187,7 +190,7 @@ def report(
 
 @app.command()
 def retry(context: typer.Context, uid: StudyUid) -> None:
-    """Queue a failed job again at the stage that failed; a waiting one at once."""
+    """Try a study again: a failed job at the stage that failed, a waiting one at once, a skipped one from its routing on."""
     from gsco_pacs.processes.commands import open_upkeep
 
     print(open_upkeep(_config(context)).requeue(uid, getpass.getuser()))
@@ -195,7 +198,7 @@ def retry(context: typer.Context, uid: StudyUid) -> None:
 
 @app.command()
 def cancel(context: typer.Context, uid: StudyUid) -> None:
-    """Cancel a study's newest job."""
+    """Cancel every unfinished job of a study."""
     from gsco_pacs.processes.commands import open_upkeep
 
     print(open_upkeep(_config(context)).cancel(uid, getpass.getuser()))

@@ -131,6 +131,7 @@ class RouteSettings(Settings):
     """Which studies are read, by whom, and where the reports go; the first route that matches is taken."""
 
     name: Name
+    """What the record calls it."""
     when: Condition
     """The condition on the study."""
     specialists: tuple[Name, ...] = Field(min_length=1)
@@ -259,13 +260,8 @@ class Config(Settings):
         return (self.base / path.expanduser()).absolute()
 
     def route(self, name: str) -> RouteSettings:
-        """The route called ``name``; ConfigError if it was taken out of the file."""
-        for route in self.routes:
-            if route.name == name:
-                return route
-        raise ConfigError(
-            f"The route {name!r} is no longer in the configuration: put it back or cancel the job."
-        )
+        """The route called ``name``, which must be one of them."""
+        return next(route for route in self.routes if route.name == name)
 
     def bundle_dir(self, name: str) -> Path:
         """The directory of the bundle called ``name``."""

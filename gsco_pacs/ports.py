@@ -53,7 +53,7 @@ class Thresholds:
 
 
 class Specialist(Protocol):
-    """A model that is good at one thing. Implemented by adapters.bundles and testing.fakes."""
+    """A model that is good at one thing. Implemented by adapters.bundles, and by whatever a test looks through."""
 
     @property
     def identity(self) -> ModelIdentity:

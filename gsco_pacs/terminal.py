@@ -28,8 +28,8 @@ def print_jobs(console: Console, jobs: "Sequence[JobLine]", count: int) -> None:
     for job in jobs:
         doing = f"{job.state} ({job.stage})" if job.state in ("queued", "running", "waiting") else job.state
         table.add_row(
-            _time(job.first_received_at), job.study_instance_uid, str(job.revision), str(job.images), job.route,
-            Text(doing, _COLOUR.get(State(job.state), "cyan")), job.reason,
+            _time(job.first_received_at), Text(job.study_instance_uid), str(job.revision), str(job.images), Text(job.route),
+            Text(doing, _COLOUR.get(State(job.state), "cyan")), Text(job.reason),
         )  # fmt: skip
     console.print(table, Text(f"{len(jobs)} of {count} jobs", "bright_black"), sep="\n")
 
@@ -60,7 +60,7 @@ def _revision(revision: "Revision") -> RenderableType:
 def _timeline(revision: "Revision") -> Table:
     table = Table("time", "event", "stage", "by", "why", box=None, pad_edge=False)
     for moment in revision.moments:
-        table.add_row(_time(moment.at), moment.event, moment.stage, moment.actor, Text(moment.reason))
+        table.add_row(_time(moment.at), moment.event, moment.stage, Text(moment.actor), Text(moment.reason))
         for trial in moment.detail.get("trials", ()):
             words = "matched" if trial["matched"] else trial["reason"]
             table.add_row("", "", "", "", Text(f"route {trial['route']}: {words}", "bright_black"))
@@ -108,4 +108,4 @@ def _draft(drafted: dict[str, Any]) -> Iterator[str]:
 
 
 def _time(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S}"
+    return f"{at.astimezone():%Y-%m-%d %H:%M:%S}"

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from gsco_pacs import cli
-from gsco_pacs.conditions import Match, Settings
+from gsco_pacs.conditions import All, AnyOf, Match, Not, OneImage, Settings
 from gsco_pacs.config import (
     Config,
     DimseDestination,
@@ -23,6 +23,7 @@ from gsco_pacs.config import (
 from gsco_pacs.domain.job import ACTIVE, MOVES, SETTLED, Stage, State
 
 DOCS = Path(__file__).parents[1] / "docs"
+CONDITIONS = (All, AnyOf, Match, Not, OneImage)
 MADE = "<!-- Made from the code by `make docs`; change the code, not this page. -->\n"
 
 
@@ -84,13 +85,18 @@ def _group(title: str, group: type[BaseModel]) -> Iterator[str]:
     yield "| --- | --- | --- | --- |"
     for name, field in group.model_fields.items():
         if not field.exclude:
-            meaning = (
-                (field.description or (getattr(field.annotation, "__doc__", "") or ""))
-                .split("\n\n")[0]
-                .replace("\n", " ")
-            )
+            meaning = _meaning(field).split("\n\n")[0].replace("\n", " ")
             yield f"| `{field.alias or name}` | {_type(field.annotation)} | {_default(field)} | {meaning} |"
     yield ""
+
+
+def _meaning(field: Any) -> str:
+    if field.description:
+        return str(field.description)
+    if get_origin(field.annotation) is Literal:
+        return "Says which of the kinds it is."
+    assert issubclass(field.annotation, Settings), field  # a plain value must say what it means
+    return str(field.annotation.__doc__)
 
 
 def _type(annotation: Any) -> str:
@@ -104,11 +110,14 @@ def _type(annotation: Any) -> str:
     if get_origin(annotation) is dict:
         return "name: settings"
     if arguments:
-        return " or ".join(_type(argument) for argument in arguments if argument is not type(None))
+        kinds = dict.fromkeys(_type(argument) for argument in arguments if argument is not type(None))
+        return " or ".join(kinds)
     return _word(annotation)
 
 
 def _word(kind: type) -> str:
+    if kind in CONDITIONS:
+        return "condition"
     if issubclass(kind, BaseModel):
         return "settings"
     words = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "Path": "path"}

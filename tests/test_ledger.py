@@ -17,7 +17,7 @@ from gsco_pacs.adapters.database import _alembic, check_schema, migrate, open_en
 from gsco_pacs.adapters.job_ledger import Claim, JobLedger
 from gsco_pacs.adapters.ledger import Collecting, Database, Ledger
 from gsco_pacs.adapters.tables import Base
-from gsco_pacs.adapters.upkeep import CRASHES_ALLOWED, Upkeep
+from gsco_pacs.adapters.upkeep import CRASHES_ALLOWED, WOKEN_AGAIN, Upkeep
 from gsco_pacs.domain.errors import ConfigError, IllegalMoveError, LostLeaseError
 from gsco_pacs.domain.findings import Receipt, Report, ReportKind
 from gsco_pacs.domain.job import Event, Stage, State
@@ -378,13 +378,13 @@ def test_a_lease_is_lost_when_it_does_not_move_for_its_time_by_the_housekeepers_
     moving = [
         watch.silent({"a": far_off + timedelta(seconds=n), "b": far_off}, n * TICK_SECONDS) for n in range(7)
     ]
-    assert moving == [[]] * 6 + [["b"]]
+    assert [list(silent) for silent in moving] == [[]] * 6 + [["b"]]
 
 
 def test_time_in_which_the_housekeeper_could_not_look_costs_nobody_a_lease() -> None:
     watch, until = LeaseWatch(30), datetime(2001, 1, 1, tzinfo=UTC)
     watch.silent({"a": until}, 0)
-    assert watch.silent({"a": until}, 3600) == []
+    assert watch.silent({"a": until}, 3600) == {}
 
 
 def test_a_worker_that_lost_its_lease_can_change_nothing(
@@ -452,6 +452,29 @@ def test_a_queued_job_whose_message_was_lost_is_found(ledger: Ledger, upkeep: Up
     upkeep.woken([job_id])
     assert upkeep.unwoken(60) == []
     assert upkeep.unwoken(0) == [(job_id, Stage.CONSULT)]
+
+
+def test_messages_for_jobs_that_nobody_works_on_do_not_pile_up(ledger: Ledger, upkeep: Upkeep) -> None:
+    for number in range(WOKEN_AGAIN + 5):
+        receive(ledger, instance(1, study=f"1.2.{number + 1}"))
+        close(ledger)
+    first = upkeep.unwoken(60)
+    upkeep.woken([job_id for job_id, _ in first])
+    again = upkeep.unwoken(0)
+    upkeep.woken([job_id for job_id, _ in again])
+    assert (len(first), len(again)) == (WOKEN_AGAIN + 5, WOKEN_AGAIN)
+    assert upkeep.unwoken(0) == again
+
+
+def test_an_older_revision_that_is_still_on_its_way_can_be_cancelled(
+    ledger: Ledger, upkeep: Upkeep, audit: Audit
+) -> None:
+    receive(ledger, instance(1))
+    close(ledger)
+    receive(ledger, instance(2))
+    close(ledger, route=None)
+    assert upkeep.cancel("1.2.3", "operator") == State.CANCELLED
+    assert audit.counts() == {State.CANCELLED: 1, State.SKIPPED: 1}
 
 
 def test_two_receivers_that_store_into_the_same_study_open_one_job(ledger: Ledger) -> None:

@@ -19,6 +19,7 @@ _NO_IMAGES = (
     "1.2.840.10008.5.1.4.1.1.11.",  # presentation states
     "1.2.840.10008.5.1.4.1.1.66",  # raw data, registrations, segmentations
     "1.2.840.10008.5.1.4.1.1.30",  # parametric maps
+    "1.2.840.10008.5.1.4.1.1.90.",  # assessments of content
 )
 """How the SOP Class UIDs of objects begin that say something about images and are none themselves."""
 

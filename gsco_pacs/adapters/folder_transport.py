@@ -34,9 +34,10 @@ class Channel(filesystem.Channel):
                     (folder / name).rename(taken)
                 except FileNotFoundError:
                     continue  # another worker was quicker
-                message = loads(taken.read_text(encoding="utf-8"))
+                content = taken.read_bytes()
                 taken.unlink()
-                return message
+                if content:  # empty after a power cut: the housekeeper sends it again
+                    return loads(content)
         raise Empty
 
 

@@ -22,7 +22,7 @@ from gsco_pacs.domain.study import Study
 
 @dataclass(frozen=True)
 class Claim:
-    """A worker's exclusive right to one stage of one job, until the lease runs out."""
+    """A worker's exclusive right to one stage of one job, for as long as it moves the lease on."""
 
     job_id: int
     stage: Stage
@@ -170,7 +170,7 @@ class JobLedger:
             return _receipts(connection, job_id)
 
     def predecessors(self, job_id: int) -> tuple[Predecessor, ...]:
-        """The reports of the newest earlier revision of which some destination took a report."""
+        """The reports of the newest earlier revision that some destination took, or is just being sent."""
         with self._database.reading() as connection:
             job = connection.execute(select(JobRow).where(JobRow.id == job_id)).one()
             earlier = (
@@ -179,7 +179,8 @@ class JobLedger:
                 .where(
                     JobRow.study_id == job.study_id,
                     JobRow.revision < job.revision,
-                    exists().where(DeliveryRow.report_id == ReportRow.id),
+                    exists().where(DeliveryRow.report_id == ReportRow.id)
+                    | ((JobRow.state == State.RUNNING) & (JobRow.stage == Stage.DELIVER)),
                 )
                 .order_by(JobRow.revision.desc(), ReportRow.id)
             )

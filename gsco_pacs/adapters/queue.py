@@ -46,7 +46,7 @@ def wake(app: Celery, job_id: int, stage: Stage) -> None:
     """Send the wake-up for ``job_id``; PeerUnavailableError if the broker is down (the housekeeper sends it again)."""
     try:
         app.send_task(WAKE, args=[job_id], queue=stage.value)
-    except (OperationalError, OSError) as error:
+    except (OperationalError, OSError, ValueError) as error:
         raise PeerUnavailableError(f"The broker did not take the message: {type(error).__name__}.") from error
 
 

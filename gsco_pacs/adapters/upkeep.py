@@ -1,6 +1,6 @@
 """What brings a stuck job back: due retries, lost leases, lost messages; and the operator's two buttons."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,7 +18,7 @@ CRASHES_ALLOWED = 3
 
 
 WOKEN_AGAIN = 10
-"""So many silent jobs get another message at a time."""
+"""So many jobs of each queue get another message when they are silent."""
 
 
 class Upkeep:
@@ -28,19 +28,20 @@ class Upkeep:
         self._database = database
 
     def leases(self) -> dict[str, datetime]:
-        """Every running job's lease and until when its worker holds it; a worker that lives moves that time on."""
+        """Every running job's lease and the time in it, which a worker that lives moves on."""
         query = select(JobRow.lease, JobRow.lease_until).where(JobRow.state == State.RUNNING)
         with self._database.reading() as connection:
             return {row.lease: row.lease_until for row in connection.execute(query)}
 
-    def take_back(self, leases: Collection[str]) -> int:
-        """Let the jobs with these leases wait; a job that killed too many workers in a row fails. Returns how many."""
+    def take_back(self, leases: Mapping[str, datetime]) -> int:
+        """Let the jobs wait whose leases are still these; a job that killed too many workers in a row fails. Returns how many."""
         lost = select(JobRow).where(JobRow.state == State.RUNNING, JobRow.lease.in_(leases))
         with self._database.writing() as connection:
             jobs = connection.execute(lost.with_for_update(skip_locked=True)).all()
-            for job in jobs:
+            unmoved = [job for job in jobs if job.lease_until == leases[job.lease]]
+            for job in unmoved:
                 self._take_back(connection, job)
-        return len(jobs)
+        return len(unmoved)
 
     def _take_back(self, connection: Connection, job: Any) -> None:
         reason = f"The worker {job.worker} gave no sign of life."
@@ -96,22 +97,21 @@ class Upkeep:
         return len(jobs)
 
     def unwoken(self, silent_seconds: float) -> list[tuple[int, Stage]]:
-        """Queued jobs without a message, and the first few whose message is older than ``silent_seconds``; stat first.
+        """Queued jobs without a message, and of the first in each queue those whose message is older than ``silent_seconds``.
 
-        Few, because where no worker runs at all the messages would only pile up.
+        Only the first few, because where no worker runs at all the messages would only pile up.
         """
         query = (
             select(JobRow.id, JobRow.stage, JobRow.woken_at)
-            .where(
-                JobRow.state == State.QUEUED,
-                JobRow.woken_at.is_(None) | (JobRow.woken_at < now() - timedelta(seconds=silent_seconds)),
-            )
-            .order_by(JobRow.priority.desc(), JobRow.queued_at)
+            .where(JobRow.state == State.QUEUED)
+            .order_by(JobRow.priority.desc(), JobRow.queued_at, JobRow.id)
         )
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
-        silent = [row for row in rows if row.woken_at is not None][:WOKEN_AGAIN]
-        return [(row.id, Stage(row.stage)) for row in rows if row.woken_at is None or row in silent]
+        first = [row for stage in Stage for row in [r for r in rows if r.stage == stage][:WOKEN_AGAIN]]
+        silent_since = now() - timedelta(seconds=silent_seconds)
+        wanted = [r for r in rows if r.woken_at is None or (r in first and r.woken_at < silent_since)]
+        return [(row.id, Stage(row.stage)) for row in wanted]
 
     def woken(self, job_ids: Sequence[int]) -> None:
         """Note that messages were sent for these jobs."""
@@ -123,9 +123,9 @@ class Upkeep:
         reason = f"Cancelled by {actor}."
         with self._database.writing() as connection:
             jobs = _jobs(connection, study_instance_uid)
-            if State(jobs[0].state) in SETTLED:
-                raise IllegalMoveError(f"The study's newest job is {jobs[0].state} already.")
             active = [job for job in jobs if State(job.state) not in SETTLED]
+            if not active:
+                raise IllegalMoveError(f"The study's newest job is {jobs[0].state} already.")
             for job in active:
                 _cancel(connection, job, actor, reason)
         if any(job.state == State.RUNNING for job in active):

@@ -54,7 +54,11 @@ def bench_walk(files: Sequence[Path], config_file: Path, folder: Path) -> list[T
 
 def _own_config(config_file: Path, folder: Path) -> Path:
     content = yaml.safe_load(config_file.read_text(encoding="utf-8"))
-    content |= {"state": "state", "settle": {"quiet_seconds": _QUIET_SECONDS}}
+    original = load_config(config_file)
+    # Nothing of a production node may be touched: a database, a broker and destinations of its own.
+    content |= {"state": "state", "database": "sqlite", "broker": "folder"}
+    content["models"] = [str(original.absolute(folder)) for folder in original.models]
+    content["settle"] = {"quiet_seconds": _QUIET_SECONDS}
     content["receiver"] |= {"host": "127.0.0.1", "port": free_port()}
     content["destinations"] = {
         name: {"kind": "folder", "path": "reports"} for name in content["destinations"]

@@ -9,6 +9,7 @@ from pydicom.uid import UID
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from gsco_pacs.adapters.audit import Audit, Revision, StudyHistory
 from gsco_pacs.adapters.database import migrate, open_engine
@@ -51,7 +52,10 @@ def run_demo(files: Sequence[Path], out: Path) -> bool:
 def _write_config(out: Path) -> Path:
     """The configuration that is in force, with a state of its own, a free port and a short quiet time."""
     content = yaml.safe_load(find_config().read_text(encoding="utf-8"))
-    content["state"] = "state"
+    original = load_config(find_config())
+    # Nothing of a production node may be touched: a database, a broker and destinations of its own.
+    content |= {"state": "state", "database": "sqlite", "broker": "folder"}
+    content["models"] = [str(original.absolute(folder)) for folder in original.models]
     content["receiver"] |= {"host": "127.0.0.1", "port": free_port()}
     content["settle"] = {"quiet_seconds": 2}
     content["destinations"] = {
@@ -93,7 +97,7 @@ def _progress(histories: Sequence[StudyHistory]) -> Table:
             moment.event for moment in history.revisions[0].moments if moment.event != "claimed"
         )
         modality = ", ".join(sorted({str(r.header.get("Modality", "?")) for r in history.received}))
-        table.add_row(f"{modality} …{job.study_instance_uid[-12:]}", str(job.images), job.state, done)
+        table.add_row(Text(f"{modality} …{job.study_instance_uid[-12:]}"), str(job.images), job.state, done)
     return table
 
 

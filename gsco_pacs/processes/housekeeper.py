@@ -49,7 +49,7 @@ class LeaseWatch:
     """Notices leases that nobody extends, by this process's own clock.
 
     Workers may run on machines with other clocks, so the time in a lease is never compared with ours: it only has to
-    move on. Time in which this process could not look (a silent database) does not count.
+    move on. Of a time in which this process could not look (a silent database) little counts.
     """
 
     def __init__(self, lease_seconds: float) -> None:
@@ -57,16 +57,18 @@ class LeaseWatch:
         self._seen: dict[str, tuple[datetime, float]] = {}
         self._looked_at: float | None = None
 
-    def silent(self, leases: Mapping[str, datetime], at: float) -> list[str]:
+    def silent(self, leases: Mapping[str, datetime], at: float) -> dict[str, datetime]:
         """The leases that have not moved for lease_seconds; ``at`` is a monotonic time in seconds."""
         since = at - self._looked_at if self._looked_at is not None else 0.0
-        observed = min(since, 2 * TICK_SECONDS)
+        observed = min(since, self._lease_seconds / 3)
         self._looked_at = at
         self._seen = {
             lease: (until, self._seen[lease][1] + observed if self._unmoved(lease, until) else 0.0)
             for lease, until in leases.items()
         }
-        return [lease for lease, (_, silence) in self._seen.items() if silence >= self._lease_seconds]
+        return {
+            lease: until for lease, (until, silence) in self._seen.items() if silence >= self._lease_seconds
+        }
 
     def _unmoved(self, lease: str, until: datetime) -> bool:
         return lease in self._seen and self._seen[lease][0] == until

@@ -208,7 +208,7 @@ class Desk:
         for destination in destinations:
             wish = self._jobs.pulse(claim, self._config.workers.lease_seconds)
             if wish:
-                return self._jobs.end(claim, wish, "Stopped before everything was sent.")
+                return self._jobs.end(claim, wish, "")
             deliveries = deliver_stage(reports, [destination], receipts)
             self._jobs.keep_receipts(claim.job_id, deliveries.receipts)
             failures += deliveries.failures

@@ -1,1 +1,1 @@
-"""Phantoms, fakes, a loopback PACS and private servers for tests and for the demo."""
+"""Phantoms, synthetic studies, a loopback PACS and private servers for tests and for the demo."""
