@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
+from gsco_pacs.adapters.durable_file import sync_folder
 from gsco_pacs.domain.errors import OutOfResourcesError
 from gsco_pacs.domain.study import Instance
 
@@ -40,7 +41,7 @@ class FileStore:
         self._flushes = ThreadPoolExecutor(_FLUSHES, thread_name_prefix="flush")
         for folder in (self._spool, *(root / f"{first:02x}" for first in range(256))):
             folder.mkdir(parents=True, exist_ok=True)
-        _sync_directory(root)
+        sync_folder(root)
 
     def put(self, parts: Sequence[bytes]) -> Stored:
         """Write the concatenation of ``parts``; durable when it returns, and nothing is left behind if it raises.
@@ -80,9 +81,9 @@ class FileStore:
         except FileExistsError:
             os.fsync(file.fileno())
             os.replace(spooled, final)
-            _sync_directory(final.parent)
+            sync_folder(final.parent)
         else:
-            directory = self._flushes.submit(_sync_directory, final.parent)
+            directory = self._flushes.submit(sync_folder, final.parent)
             os.fsync(file.fileno())
             directory.result()
 
@@ -110,11 +111,3 @@ def _write_all(file: BinaryIO, parts: Sequence[bytes]) -> None:
         rest = memoryview(part)
         while rest:
             rest = rest[file.write(rest) :]
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
