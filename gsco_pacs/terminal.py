@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -23,15 +23,18 @@ _COLOUR = {
 
 
 def print_jobs(console: Console, jobs: "Sequence[JobLine]", count: int) -> None:
-    """A line for each job."""
-    table = Table("when", "study", "rev", "images", "route", "state", "why", box=None, pad_edge=False)
+    """Three lines for each job: when and where it stands, the whole UID to copy, and why."""
     for job in jobs:
         doing = f"{job.state} ({job.stage})" if job.state in ("queued", "running", "waiting") else job.state
-        table.add_row(
-            _time(job.first_received_at), Text(job.study_instance_uid), str(job.revision), str(job.images), Text(job.route),
-            Text(doing, _COLOUR.get(State(job.state), "cyan")), Text(job.reason),
-        )  # fmt: skip
-    console.print(table, Text(f"{len(jobs)} of {count} jobs", "bright_black"), sep="\n")
+        images = f"{job.images} image{'s' if job.images != 1 else ''}"
+        head = Text.assemble(
+            (doing, f"bold {_COLOUR.get(State(job.state), 'cyan')}"),
+            f"  {_time(job.first_received_at)}  {images}, revision {job.revision}  {job.route}",
+        )
+        console.print(
+            head, Text(f"  {job.study_instance_uid}"), Text(f"  {job.reason}"), sep="\n", soft_wrap=True
+        )
+    console.print(Text(f"{len(jobs)} of {count} jobs", "bright_black"))
 
 
 def print_study(console: Console, history: "StudyHistory") -> None:
@@ -44,17 +47,15 @@ def print_study(console: Console, history: "StudyHistory") -> None:
         markup=False,
     )
     for revision in history.revisions:
-        console.print(_revision(revision))
+        console.print(_head(revision), _timeline(revision))
+        for line in _story(revision):
+            console.print(Text(line), soft_wrap=True)
 
 
-def _revision(revision: "Revision") -> RenderableType:
+def _head(revision: "Revision") -> Text:
     job = revision.job
-    head = Text.assemble(
-        f"\nRevision {job.revision}: ",
-        (job.state, f"bold {_COLOUR.get(State(job.state), 'cyan')}"),
-        f"  {job.reason}",
-    )
-    return Group(head, _timeline(revision), *(Text(line) for line in _story(revision)))
+    state = (job.state, f"bold {_COLOUR.get(State(job.state), 'cyan')}")
+    return Text.assemble(f"\nRevision {job.revision}: ", state, f"  {job.reason}")
 
 
 def _timeline(revision: "Revision") -> Table:
