@@ -42,7 +42,7 @@ def print_study(console: Console, history: "StudyHistory") -> None:
     console.print(f"[bold]Study {history.study_instance_uid}[/bold]", highlight=False)
     console.print(
         f"Patient {history.patient_id or 'without ID'}, accession {history.accession_number or 'none'}, "
-        f"{len(history.received)} objects received",
+        f"objects received: {len(history.received)}",
         highlight=False,
         markup=False,
     )

@@ -124,7 +124,7 @@ class JobLedger:
                         columns={"not_before": now() + timedelta(seconds=delay_seconds)})  # fmt: skip
 
     def _end(self, connection: Connection, claim: Claim, event: Event, reason: str) -> State:
-        _close_attempt(connection, claim, event, reason)
+        _close_attempt(connection, claim, event, "" if event is Event.REPORTS_ACCEPTED else reason)
         return move(connection, claim.job_id, State.RUNNING, event, stage=claim.stage, actor=claim.worker,
                     reason=reason, lease=claim.lease)  # fmt: skip
 
