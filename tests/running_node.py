@@ -55,7 +55,7 @@ class Node:
         deadline = time.monotonic() + seconds
         while not until(history := self.audit.study(uid)):
             assert time.monotonic() < deadline, f"{history.revisions[0].job}\n{self.log.read_text()[-3000:]}"
-            time.sleep(0.1)
+            time.sleep(0.03)
         return history
 
     def processes(self, command: str) -> list[int]:
