@@ -10,10 +10,11 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydicom import Dataset, dcmread, examples
 from pydicom.filereader import read_dataset
-from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless
 
 from gsco_pacs.adapters.audit import StudyHistory
 from gsco_pacs.domain.job import Event, Stage, State
@@ -180,19 +181,32 @@ def test_a_pacs_that_refuses_for_good_parks_the_job_until_an_operator_tries_agai
 def test_a_worker_that_is_killed_loses_nothing_and_doubles_nothing(
     tmp_path: Path, chest: Callable[[str], Path], stage: Stage
 ) -> None:
-    images = [chest(f"6{number}") for number in range(3)]
+    slow = slow_study(tmp_path)
+    studies = [uid_of(slow[0]), *(uid_of(chest(f"6{number}")) for number in range(2))]
     with LoopbackPacs([Answer(delay_seconds=0.5)] * 100) as pacs:
         node = Node(tmp_path, destinations=dimse(pacs))
         with node.running():
-            node.send(*images)
-            node.wait(uid_of(images[0]), lambda h: _in(h, stage))
+            node.send(*slow, chest("60"), chest("61"))
+            node.wait(studies[0], lambda h: _in(h, stage))
             for pid in node.processes(f"worker {stage}"):
                 os.kill(pid, signal.SIGKILL)
-            histories = [node.settled(uid_of(image)) for image in images]
+            histories = [node.settled(study) for study in studies]
     assert [history.revisions[0].job.state for history in histories] == [State.DELIVERED] * 3
-    assert any(Event.LEASE_LOST in events(history) for history in histories)
+    assert Event.LEASE_LOST in events(histories[0])
     uids = {arrival.sop_instance_uid for arrival in pacs.arrivals}
     assert len(uids) == 6
+
+
+def slow_study(folder: Path) -> list[Path]:
+    """Four images that take a second to decode, so that a worker can be caught at work on them."""
+    paths = [folder / f"slow-{number}.dcm" for number in range(4)]
+    for number, path in enumerate(paths):
+        ds = make_dx(1600, 1400, study="slow", instance=str(number))
+        noise = np.random.default_rng(number).integers(0, 4096, (1600, 1400), dtype=np.uint16)
+        ds.PixelData = noise.tobytes()
+        ds.compress(JPEG2000Lossless, generate_instance_uid=False)
+        path.write_bytes(encoded(ds))
+    return paths
 
 
 def _in(history: StudyHistory, stage: Stage) -> bool:
