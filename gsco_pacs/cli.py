@@ -1,25 +1,24 @@
-"""Every command of ``gsco-pacs``: each parses its words, makes one call and prints the answer."""
+"""The commands that run and watch the node: each parses its words, makes one call and prints the answer."""
 
 import getpass
 import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from gsco_pacs import __version__
+from gsco_pacs.cli_evaluate import bench, evaluate
+from gsco_pacs.cli_models import train
 from gsco_pacs.config import Config, find_config, load_config
 from gsco_pacs.domain.errors import GscoError
 from gsco_pacs.domain.job import Stage, State
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
-train = typer.Typer(no_args_is_help=True, help="Make models from a manifest of images.")
-evaluate = typer.Typer(no_args_is_help=True, help="Measure how good the parts are.")
-bench = typer.Typer(no_args_is_help=True, help="Measure how fast the node is.")
 app.add_typer(train, name="train")
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(bench, name="bench")
@@ -236,139 +235,6 @@ def demo(
 
     if not run_demo(paths or write_samples(out / "samples"), out):
         raise typer.Exit(1)
-
-
-Manifest = Annotated[
-    Path, typer.Option(help="CSV, one row an image: path, module, label, group, split, view.")
-]
-Bundle = Annotated[Path, typer.Option(help="Directory of the bundle.")]
-
-
-@train.command("specialist")
-def train_specialist(
-    task: Annotated[Path, typer.Option(help="The task: labels, codes and input contract (YAML).")],
-    manifest: Manifest,
-    out: Annotated[Path, typer.Option(help="Directory of the bundle.")],
-    soft_labels: Annotated[
-        Path | None, typer.Option(help="Another model's probabilities (CSV) to learn from as well.")
-    ] = None,
-    start: Annotated[
-        Path | None, typer.Option(help="Weights to start from (a bundle's); ImageNet's if none are named.")
-    ] = None,
-    epochs: Annotated[int, typer.Option(help="Times that every image is seen.")] = 16,
-    learning_rate: Annotated[float, typer.Option(help="The highest one.")] = 3e-4,
-    size: Annotated[int, typer.Option(help="Edge of the pictures in pixels.")] = 320,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same weights on one machine.")] = 1,
-    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
-    scratch: Annotated[
-        bool, typer.Option("--scratch", help="Start from chance, with no weights at all.")
-    ] = False,
-) -> None:
-    """Train a specialist and write it as a bundle, its case index included."""
-    from gsco_pacs.adapters.progress_bar import progress_bar
-    from gsco_pacs.training.index import build_index
-    from gsco_pacs.training.learning import Recipe
-    from gsco_pacs.training.specialist import TrainingRequest, train_specialist
-    from gsco_pacs.training.start import imagenet_weights
-
-    request = TrainingRequest(
-        task,
-        manifest,
-        out,
-        None if scratch else start or imagenet_weights(),
-        soft_labels,
-        size=size,
-        recipe=Recipe(epochs=epochs, learning_rate=learning_rate),
-        seed=seed,
-        threads=threads,
-    )
-    with progress_bar("training", Console()) as progress:
-        train_specialist(request, progress)
-    with progress_bar("case index", Console()) as progress:
-        print(build_index(out, manifest, progress))
-
-
-@train.command("generator")
-def train_generator(
-    manifest: Manifest, out: Annotated[Path, typer.Option(help="Directory of the generator's weights.")]
-) -> None:
-    """Train the generator of the demo's synthetic radiographs."""
-    from gsco_pacs.adapters.progress_bar import progress_bar
-    from gsco_pacs.training.generator import GeneratorRequest, train_generator
-
-    with progress_bar("training", Console()) as progress:
-        print(train_generator(GeneratorRequest(manifest, out), progress))
-
-
-@evaluate.command("specialist")
-def evaluate_specialist(
-    bundle: Bundle,
-    manifest: Manifest,
-    split: Annotated[Literal["train", "val", "test"], typer.Option(help="Look at test once.")] = "test",
-    reference: Annotated[
-        Path | None, typer.Option(help="Another model's probabilities (CSV) to compare with.")
-    ] = None,
-) -> None:
-    """Measure a specialist; writes docs/evaluation.json into the bundle and prints the tables."""
-    from gsco_pacs.processes.measuring import measure_specialist
-
-    print(measure_specialist(bundle, manifest, split, reference))
-
-
-@evaluate.command("honesty")
-def evaluate_honesty(
-    context: typer.Context,
-    generalist: Annotated[list[str], typer.Argument(help="Names in config.yaml's `generalists`.")],
-    n: Annotated[int, typer.Option(help="How many synthetic studies.")] = 20,
-    template: Annotated[str, typer.Option(help="The prompt: briefed, gsco or gsco-single.")] = "briefed",
-) -> None:
-    """How often a generalist denies, invents or leaks a finding, and what the gate lets through."""
-    from gsco_pacs.processes.measuring import measure_honesty
-
-    print(measure_honesty(_config(context), generalist, n, template))
-
-
-@evaluate.command("copies")
-def evaluate_copies(
-    manifest: Manifest, seeds: Annotated[int, typer.Option(help="How many synthetic radiographs.")] = 20
-) -> None:
-    """Compare synthetic radiographs with every image that the generator was trained on."""
-    from gsco_pacs.testing.copies import measure_copies
-
-    print(measure_copies(manifest, range(1, seeds + 1)))
-
-
-@bench.command("receive")
-def bench_receive(
-    objects: Annotated[int, typer.Option(help="Images a round.")] = 300,
-    rounds: Annotated[int, typer.Option(help="Rounds, the servers in turns.")] = 3,
-    nagle: Annotated[
-        bool, typer.Option("--nagle", help="Leave Nagle's algorithm on in DCMTK and Orthanc.")
-    ] = False,
-) -> None:
-    """C-STORE rate beside Orthanc's and DCMTK storescp's in one run."""
-    from gsco_pacs.evaluation.bench_receive import ReceiveBench, bench_receive, receive_table
-
-    print(
-        receive_table(
-            bench_receive(
-                ReceiveBench(objects, rounds, nagle=nagle), lambda line: print(line, file=sys.stderr)
-            )
-        )
-    )
-
-
-@bench.command("walk")
-def bench_walk(
-    context: typer.Context,
-    studies: Annotated[int, typer.Option(help="How many synthetic studies, one after the other.")] = 21,
-    out: Annotated[Path, typer.Option(help="Where the bench's node lives.")] = Path("demo-out/bench"),
-) -> None:
-    """Seconds from the last image to the reports at the destination, by stage."""
-    from gsco_pacs.evaluation.bench_walk import bench_walk, table
-    from gsco_pacs.testing.samples import write_chests
-
-    print(table(bench_walk(write_chests(out / "samples", studies), context.obj, out)))
 
 
 @app.command()
