@@ -13,13 +13,14 @@ from rich.markup import escape
 
 from gsco_pacs import __version__
 from gsco_pacs.cli_evaluate import bench, evaluate
-from gsco_pacs.cli_models import train
+from gsco_pacs.cli_models import models, train
 from gsco_pacs.config import Config, find_config, load_config
 from gsco_pacs.domain.errors import GscoError
 from gsco_pacs.domain.job import Stage, State
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(train, name="train")
+app.add_typer(models, name="models")
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(bench, name="bench")
 

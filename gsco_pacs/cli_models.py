@@ -1,5 +1,6 @@
-"""The commands that make and keep models: ``gsco-pacs train``."""
+"""The commands that make and keep models: ``gsco-pacs train`` and ``gsco-pacs models``."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,8 @@ import typer
 from rich.console import Console
 
 train = typer.Typer(no_args_is_help=True, help="Make models from a manifest of images.")
+
+models = typer.Typer(no_args_is_help=True, help="Keep bundles.")
 
 Manifest = Annotated[
     Path, typer.Option(help="CSV, one row an image: path, module, label, group, split, view.")
@@ -32,10 +35,15 @@ def train_specialist(
     scratch: Annotated[
         bool, typer.Option("--scratch", help="Start from chance, with no weights at all.")
     ] = False,
+    members: Annotated[
+        int,
+        typer.Option(min=1, help="So many networks, with the seeds SEED, SEED + 1 and so on, in one bundle."),
+    ] = 1,
 ) -> None:
     """Train a specialist and write it as a bundle, its case index included."""
     from gsco_pacs.adapters.progress_bar import progress_bar
     from gsco_pacs.training.index import build_index
+    from gsco_pacs.training.joining import join_bundles
     from gsco_pacs.training.learning import Recipe
     from gsco_pacs.training.specialist import TrainingRequest, train_specialist
     from gsco_pacs.training.start import imagenet_weights
@@ -51,10 +59,13 @@ def train_specialist(
         seed=seed,
         threads=threads,
     )
-    with progress_bar("training", Console()) as progress:
-        train_specialist(request, progress)
+    parts = [out] if members == 1 else [out.with_name(f"{out.name}.{n}") for n in range(1, members + 1)]
+    for number, part in enumerate(parts):
+        with progress_bar("training", Console()) as progress:
+            train_specialist(replace(request, out=part, seed=seed + number), progress)
     with progress_bar("case index", Console()) as progress:
-        print(build_index(out, manifest, progress))
+        build_index(parts[0], manifest, progress)
+    print(out if members == 1 else join_bundles(out, parts))
 
 
 @train.command("generator")
@@ -67,3 +78,17 @@ def train_generator(
 
     with progress_bar("training", Console()) as progress:
         print(train_generator(GeneratorRequest(manifest, out), progress))
+
+
+@models.command("join")
+def models_join(
+    out: Annotated[Path, typer.Argument(help="Directory of the new bundle; may be one of the others.")],
+    bundles: Annotated[list[Path], typer.Argument(help="Directories of trained bundles of one task.")],
+    task: Annotated[
+        Path | None, typer.Option(help="Task file (YAML) whose names, words, codes and input are taken.")
+    ] = None,
+) -> None:
+    """Make one bundle of several trained for the same task; the first brings the case index."""
+    from gsco_pacs.training.joining import join_bundles
+
+    print(join_bundles(out, bundles, task))

@@ -13,6 +13,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 
 from gsco_pacs import __version__
 from gsco_pacs.config import Equipment, RouteSettings
@@ -38,7 +39,7 @@ from gsco_pacs.steps.compose import compose
 from gsco_pacs.steps.consult import consult
 from gsco_pacs.steps.deliver import Deliveries, deliver
 from gsco_pacs.steps.draft import draft
-from gsco_pacs.steps.prepare import prepare
+from gsco_pacs.steps.prepare import Prepared, prepare
 from gsco_pacs.steps.recall import recall
 
 _SHOWN = InputContract((), (), (), (), min_rows=1, min_columns=1, max_images=4)
@@ -52,9 +53,16 @@ def consult_stage(
 
     NotApplicableError with the reasons if no image meets any specialist's contract.
     """
-    sessions = [_session(files, specialist, route, patient_id) for specialist in specialists]
+    sessions = [
+        _session(prepared, member, route, patient_id)
+        for contract, members in groupby(specialists, key=lambda specialist: specialist.contract)
+        for prepared in (
+            prepare(files, contract),
+        )  # once for members of one bundle, who read the same images
+        for member in members
+    ]
     worked = [session for session in sessions if session.read]
-    exclusions = tuple(exclusion for session in sessions for exclusion in session.exclusions)
+    exclusions = tuple(dict.fromkeys(exclusion for session in sessions for exclusion in session.exclusions))
     if not worked:
         raise _nothing_read(exclusions)
     return Consultation(
@@ -79,10 +87,7 @@ class _Session:
     exclusions: tuple[Exclusion, ...]
 
 
-def _session(
-    files: Sequence[StoredFile], specialist: Specialist, route: RouteSettings, patient_id: str
-) -> _Session:
-    prepared = prepare(files, specialist.contract)
+def _session(prepared: Prepared, specialist: Specialist, route: RouteSettings, patient_id: str) -> _Session:
     identity, examines = specialist.identity, specialist.examines
     if not prepared.pictures:
         return _Session(identity, examines, (), (), (), prepared.exclusions)

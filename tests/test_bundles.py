@@ -65,7 +65,7 @@ def bundle(made_up: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def chest() -> BundleSpecialist:
-    return load_bundle(shipped("models") / "cxr_findings")
+    return load_bundle(shipped("models") / "cxr_findings")[0]
 
 
 def edit(bundle: Path, name: str, change: Callable[[Any], object]) -> None:
@@ -162,7 +162,7 @@ def test_a_network_of_monai_itself_can_be_named(bundle: Path) -> None:
         INFERENCE,
         lambda content: content.update(network_def={"_target_": "monai.networks.nets.DenseNet", **arguments}),
     )
-    (look,) = load_bundle(bundle).look([Picture("1", np.full((40, 40), 0.5, np.float32))])
+    (look,) = load_bundle(bundle)[0].look([Picture("1", np.full((40, 40), 0.5, np.float32))])
     assert len(look.probabilities) == 3
     assert np.linalg.norm(look.features) == pytest.approx(1, abs=1e-5)
 
@@ -184,7 +184,7 @@ def test_want_of_memory_is_a_failure_that_may_pass(made_up: Path) -> None:
         def forward(self, inputs: torch.Tensor) -> torch.Tensor:
             return inputs.new_zeros(2**60)
 
-    whole = load_bundle(made_up)
+    whole = load_bundle(made_up)[0]
     starved = BundleSpecialist(whole.identity, whole.section, Hungry(), None)
     with pytest.raises(OutOfResourcesError):
         starved.look([Picture("1", np.zeros((40, 40), np.float32))])
@@ -217,7 +217,7 @@ def test_the_order_of_the_labels_is_the_order_of_findings_thresholds_and_probabi
         entry.update(slope=1e-9, intercept=place - 1.0, absent_below=place / 10, present_from=place / 10 + 0.5)
         for place, entry in enumerate(content["gsco"]["labels"])
     ])  # fmt: skip
-    specialist = load_bundle(bundle)
+    specialist = load_bundle(bundle)[0]
     (look,) = specialist.look([Picture("1", np.zeros((40, 40), np.float32))])
     assert [finding.label for finding in specialist.findings] == list(LABELS)
     assert [pair.absent_below for pair in specialist.thresholds] == [0, 0.1, 0.2]
@@ -227,16 +227,16 @@ def test_the_order_of_the_labels_is_the_order_of_findings_thresholds_and_probabi
 def test_the_same_picture_gives_the_same_look_alone_and_among_others(made_up: Path) -> None:
     random = np.random.default_rng(1)
     one, two, three = (Picture(str(n), random.random((50, 60), dtype=np.float32)) for n in range(3))
-    specialist = load_bundle(made_up)
+    specialist = load_bundle(made_up)[0]
     (alone,) = specialist.look([one])
-    among = load_bundle(made_up).look([two, one, three])[1]
+    among = load_bundle(made_up)[0].look([two, one, three])[1]
     assert alone.probabilities == among.probabilities
     assert np.array_equal(alone.features, among.features)
     assert alone.probabilities != specialist.look([two])[0].probabilities
 
 
 def test_a_reference_image_is_found_again_unless_its_own_patient_asks(made_up: Path) -> None:
-    specialist: Specialist = load_bundle(made_up)
+    specialist: Specialist = load_bundle(made_up)[0]
     (look,) = specialist.look([Picture("1", read_pixels(made_up.parent / "secret-name-1.png"))])
     everybody = {case.key for case in specialist.similar(look, 100, "somebody else")}
     others = {case.key for case in specialist.similar(look, 100, "patient-1")}

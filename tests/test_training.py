@@ -53,13 +53,13 @@ def test_one_epoch_writes_a_bundle_that_loads_and_can_be_indexed_and_measured(
 ) -> None:
     bundle, manifest = train_on_made_up(tmp_path, kind, "bundle")
     build_index(bundle, manifest, lambda *_: None)
-    specialist = load_bundle(bundle)
+    specialist = load_bundle(bundle)[0]
     assert [finding.label for finding in specialist.findings] == list(LABELS)
     assert [finding.normal for finding in specialist.findings] == [False, False, True]
-    figures = evaluate_specialist(bundle, manifest, lambda *_: None)
+    (figures,) = evaluate_specialist(bundle, manifest, lambda *_: None)
     assert figures.n == figures.patients == 3
     assert json.loads((bundle / "docs/evaluation.json").read_text())["macro_auc"]["value"] is not None
-    assert all(label in as_markdown(figures, "a test") for label in LABELS)
+    assert all(label in as_markdown([figures], "a test") for label in LABELS)
 
 
 def test_the_case_index_names_no_file_and_no_patient(tmp_path: Path) -> None:

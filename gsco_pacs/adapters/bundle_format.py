@@ -15,6 +15,7 @@ INFERENCE = "configs/inference.json"
 WEIGHTS = "models/model.safetensors"
 FEATURES = "index/features.safetensors"
 CASES = "index/cases.json"
+TASK = "configs/task.yaml"
 SUMS = "SHA256SUMS"
 EVALUATION = "docs/evaluation.json"
 
@@ -65,13 +66,14 @@ class FindingEntry(Section):
     site: CodeEntry | None = None
 
 
-class LabelEntry(FindingEntry):
-    """One output of the network with its calibration and thresholds.
+class CalibrationEntry(Section):
+    """Calibration and thresholds of one output of a network.
 
     p = sigmoid(slope * logit + intercept), monotone because slope > 0. ``balanced_at`` is the threshold with
     the best balanced accuracy on the validation split.
     """
 
+    label: str = Field(min_length=1)
     slope: float = Field(gt=0)
     intercept: float
     absent_below: float = Field(ge=0, le=1)
@@ -83,6 +85,20 @@ class LabelEntry(FindingEntry):
         if self.absent_below > self.present_from:
             raise ValueError(f"{self.label}: absent_below is greater than present_from.")
         return self
+
+
+class LabelEntry(CalibrationEntry, FindingEntry):
+    """One output of the first network: what it means, its calibration and its thresholds."""
+
+
+class MemberEntry(Section):
+    """One more network of the same task: its files, its pictures and its own calibration, label by label."""
+
+    version: str
+    inference: str = Field(default=INFERENCE, pattern=r"^configs/\w[\w.-]*\.json$")
+    weights: str = Field(pattern=r"^models/\w[\w.-]*$")
+    prepare: PrepareEntry
+    labels: tuple[CalibrationEntry, ...] = Field(min_length=1)
 
 
 class GscoSection(Section):
@@ -101,10 +117,26 @@ class GscoSection(Section):
     normal_label: str | None = None
     patient_salt: str | None = None
     """Salt of the patients' hashes in the case index; None without an index."""
+    members: tuple[MemberEntry, ...] = ()
+    """Further networks of the same task, each with an opinion of its own; the case index is the first one's."""
+
+    def member(self, number: int) -> "GscoSection":
+        """The section as if the member with this number (1: the network of ``labels``) stood alone in the bundle."""
+        if number == 1:
+            return self.model_copy(update={"members": ()})
+        own = self.members[number - 2]
+        labels = (
+            LabelEntry.model_validate(finding.model_dump() | calibration.model_dump())
+            for finding, calibration in zip(self.labels, own.labels, strict=True)
+        )
+        alone = {"labels": tuple(labels), "prepare": own.prepare, "patient_salt": None, "members": ()}
+        return self.model_copy(update=alone)
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
         names = [entry.label for entry in self.labels]
+        if any([entry.label for entry in member.labels] != names for member in self.members):
+            raise ValueError("a member's labels are not those of the bundle, in their order.")
         if len(set(names)) != len(names):
             raise ValueError("a label stands twice.")
         if self.normal_label is not None and self.normal_label not in names:
@@ -160,6 +192,9 @@ def _parsed_sums(bundle: Path, content: str) -> dict[str, str]:
 
 def write_sums(bundle: Path) -> None:
     """Write SHA256SUMS over every file the loader opens, in the format of `sha256sum -c`."""
-    present = [name for name in (METADATA, INFERENCE, WEIGHTS, FEATURES, CASES) if (bundle / name).is_file()]
+    members = json.loads((bundle / METADATA).read_bytes()).get("gsco", {}).get("members", ())
+    further = [member[part] for member in members for part in ("inference", "weights")]
+    named = dict.fromkeys((METADATA, INFERENCE, WEIGHTS, *further, FEATURES, CASES))
+    present = [name for name in named if (bundle / name).is_file()]
     lines = [f"{hashlib.sha256((bundle / name).read_bytes()).hexdigest()}  {name}\n" for name in present]
     (bundle / SUMS).write_text("".join(lines), encoding="utf-8")

@@ -22,6 +22,7 @@ from gsco_pacs.adapters.bundle_format import (
     CodeEntry,
     GscoSection,
     LabelEntry,
+    MemberEntry,
     VerifiedFiles,
     read_metadata,
 )
@@ -124,18 +125,33 @@ class BundleSpecialist:
         return Finding(entry.label, entry.text, _code(entry.code), site, normal=normal)
 
 
-def load_bundle(path: Path) -> BundleSpecialist:
-    """The specialist in the directory ``path``; BrokenBundleError if a file is missing, changed or not usable."""
+def load_bundle(path: Path) -> tuple[BundleSpecialist, ...]:
+    """The specialists in the directory ``path``, one for each member, of whom the first has the case index.
+
+    BrokenBundleError if a file is missing, changed or not usable.
+    """
     files = VerifiedFiles(path)
     metadata, section = read_metadata(files.read(METADATA))
-    network = _network(files.read(INFERENCE))
-    _fill(network, files.read(WEIGHTS), len(section.labels))
-    parameters = (f"bundle sha256 {files.digest}",)
-    identity = ModelIdentity(str(metadata["name"]), str(metadata["version"]), files.sums[WEIGHTS], parameters)
-    return BundleSpecialist(identity, section, network, _index(files, identity.name, section))
+    name, several = str(metadata["name"]), bool(section.members)
+    first = _specialist(files, f"{name}.1" if several else name, str(metadata["version"]), section.member(1))
+    further = (
+        _specialist(files, f"{name}.{number}", entry.version, section.member(number), entry)
+        for number, entry in enumerate(section.members, start=2)
+    )
+    return (first, *further)
 
 
-def _network(inference: bytes) -> nn.Module:
+def _specialist(
+    files: VerifiedFiles, name: str, version: str, section: GscoSection, entry: MemberEntry | None = None
+) -> BundleSpecialist:
+    inference, weights = (entry.inference, entry.weights) if entry else (INFERENCE, WEIGHTS)
+    network = _network(files.read(inference), inference)
+    _fill(network, files.read(weights), weights, len(section.labels))
+    identity = ModelIdentity(name, version, files.sums[weights], (f"bundle sha256 {files.digest}",))
+    return BundleSpecialist(identity, section, network, _index(files, name, section))
+
+
+def _network(inference: bytes, file: str) -> nn.Module:
     """The untrained network that `network_def` describes: a class of HOMES and plain arguments.
 
     MONAI's ConfigParser would import what a `$import` string names even with MONAI_EVAL_EXPR=0; here a string is a string.
@@ -145,24 +161,24 @@ def _network(inference: bytes) -> nn.Module:
         home, _, name = arguments.pop("_target_").rpartition(".")
         if home not in HOMES:
             raise BrokenBundleError(
-                f"{INFERENCE}: the network's class must come from {' or '.join(HOMES)}, not {home!r}."
+                f"{file}: the network's class must come from {' or '.join(HOMES)}, not {home!r}."
             )
         made = getattr(importlib.import_module(home), name)(**arguments)
     except (ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
-        raise BrokenBundleError(f"{INFERENCE}: no network can be made of it: {error}") from error
+        raise BrokenBundleError(f"{file}: no network can be made of it: {error}") from error
     if not isinstance(made, nn.Module):
-        raise BrokenBundleError(f"{INFERENCE}: network_def is not a network.")
+        raise BrokenBundleError(f"{file}: network_def is not a network.")
     return made
 
 
-def _fill(network: nn.Module, content: bytes, labels: int) -> None:
+def _fill(network: nn.Module, content: bytes, file: str, labels: int) -> None:
     try:
         weights = safetensors.torch.load(content)
         network.load_state_dict(weights)
     except (SafetensorError, RuntimeError, ValueError) as error:
-        raise BrokenBundleError(f"{WEIGHTS} does not fit the network of {INFERENCE}.") from error
+        raise BrokenBundleError(f"{file} does not fit the network that is described for it.") from error
     if last_linear(network).out_features != labels:
-        raise BrokenBundleError(f"{INFERENCE}: the network must end in a linear layer with {labels} outputs.")
+        raise BrokenBundleError(f"{file}: the network must end in a linear layer with {labels} outputs.")
 
 
 def _index(files: VerifiedFiles, name: str, section: GscoSection) -> CaseIndex | None:

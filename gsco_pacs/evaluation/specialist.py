@@ -21,6 +21,7 @@ from gsco_pacs.adapters.labelled_images import (
     truth_of,
 )
 from gsco_pacs.adapters.progress_bar import Told
+from gsco_pacs.domain.findings import ModelIdentity
 from gsco_pacs.evaluation.metrics import (
     Interval,
     auc,
@@ -85,38 +86,75 @@ def evaluate_specialist(
     *,
     split: Split = "test",
     reference: Path | None = None,
-) -> SpecialistFigures:
-    """Return the figures of the bundle on the ``split`` of its module and write them to docs/evaluation.json in it.
+) -> tuple[SpecialistFigures, ...]:
+    """The figures of each member on the ``split`` of its module, and of the members' mean if there are several.
 
+    They are written to docs/evaluation.json in the bundle too: the first member's, with the others' under `further`.
     ``reference``: a CSV of another model's probabilities (columns `Image Index` and `prob_<label>`).
     """
-    specialist = load_bundle(bundle)
-    entries = specialist.section.labels
-    labels = [entry.label for entry in entries]
-    cases = read_images(manifest, specialist.section.module, split, labels)
-    probabilities = _probabilities(specialist, cases, progress)
-    truth = truth_of(cases, labels)
+    members = load_bundle(bundle)
+    section = members[0].section
+    labels = [entry.label for entry in section.labels]
+    cases = read_images(manifest, section.module, split, labels)
+    said = [_probabilities(member, cases, progress) for member in members]
+    opinions = [_Opinions(m.identity, m.section.labels, each) for m, each in zip(members, said, strict=True)]
+    if len(members) > 1:
+        opinions.append(_mean(opinions))
+    figures = tuple(_figures(each, cases, section.module, split, reference) for each in opinions)
+    content: dict[str, Any] = asdict(figures[0])
+    if figures[1:]:
+        content["further"] = [asdict(each) for each in figures[1:]]
+    (bundle / EVALUATION).parent.mkdir(exist_ok=True)
+    (bundle / EVALUATION).write_text(json.dumps(_plain(content), indent=1) + "\n", encoding="utf-8")
+    return figures
+
+
+@dataclass(frozen=True, eq=False)
+class _Opinions:
+    """Who says what of each case, and the thresholds that this is held against."""
+
+    identity: ModelIdentity
+    entries: tuple[LabelEntry, ...]
+    probabilities: NDArray[np.float64]
+
+
+def _mean(opinions: Sequence[_Opinions]) -> _Opinions:
+    """The mean of the members' probabilities, held against the mean of their thresholds."""
+    thresholds = ("absent_below", "present_from", "balanced_at")
+    entries = (
+        own[0].model_copy(
+            update={key: sum(getattr(entry, key) for entry in own) / len(own) for key in thresholds}
+        )
+        for own in zip(*(each.entries for each in opinions), strict=True)
+    )
+    name = opinions[0].identity.name.rpartition(".")[0]
+    identity = ModelIdentity(f"mean of {name}", opinions[0].identity.version, "")
+    return _Opinions(identity, tuple(entries), np.mean([each.probabilities for each in opinions], axis=0))
+
+
+def _figures(
+    opinions: _Opinions, cases: Sequence[LabelledImage], module: str, split: Split, reference: Path | None
+) -> SpecialistFigures:
+    entries, said = opinions.entries, opinions.probabilities
+    truth = truth_of(cases, [entry.label for entry in entries])
     groups = [case.group for case in cases]
-    figures = SpecialistFigures(
-        name=specialist.identity.name,
-        version=specialist.identity.version,
-        weights_sha256=specialist.identity.sha256,
-        module=specialist.section.module,
+    return SpecialistFigures(
+        name=opinions.identity.name,
+        version=opinions.identity.version,
+        weights_sha256=opinions.identity.sha256,
+        module=module,
         split=split,
         evaluated=date.today().isoformat(),  # noqa: DTZ011 - the day on the wall
         n=len(cases),
         patients=len(set(groups)),
-        macro_auc=bootstrap(lambda rows: macro_auc(probabilities[rows], truth[rows]), groups),
+        macro_auc=bootstrap(lambda rows: macro_auc(said[rows], truth[rows]), groups),
         labels=tuple(
-            _label_figures(entry, probabilities[:, column], truth[:, column], groups)
+            _label_figures(entry, said[:, column], truth[:, column], groups)
             for column, entry in enumerate(entries)
         ),
-        view_auc=_by_view(cases, entries, probabilities, truth),
-        **_against(reference, cases, entries, probabilities, truth),
+        view_auc=_by_view(cases, entries, said, truth),
+        **_against(reference, cases, entries, said, truth),
     )
-    (bundle / EVALUATION).parent.mkdir(exist_ok=True)
-    (bundle / EVALUATION).write_text(json.dumps(_plain(asdict(figures)), indent=1) + "\n", encoding="utf-8")
-    return figures
 
 
 def macro_auc(probabilities: Floats, truth: Floats) -> float:

@@ -1,19 +1,24 @@
 """Writes a specialist's figures as Markdown tables, for its model card, the documentation and the terminal."""
 
 import math
+from collections.abc import Sequence
 
 from gsco_pacs.evaluation.metrics import Interval
 from gsco_pacs.evaluation.specialist import SpecialistFigures
 
 
-def as_markdown(figures: SpecialistFigures, machine: str) -> str:
-    """Return the tables with date, machine and number of cases."""
+def as_markdown(all_figures: Sequence[SpecialistFigures], machine: str) -> str:
+    """The tables of the last in full, which is the mean if there are several members, and one row for each of these."""
+    figures = all_figures[-1]
+    weights = f" (weights sha256 `{figures.weights_sha256[:12]}`)" if figures.weights_sha256 else ""
     head = (
-        f"{figures.name} {figures.version} (weights sha256 `{figures.weights_sha256[:12]}`) on {figures.module}, split "
+        f"{figures.name} {figures.version}{weights} on {figures.module}, split "
         f"{figures.split}: {figures.n} images of {figures.patients} patients, {figures.evaluated}, {machine}.\n"
         f"Macro AUC {_interval(figures.macro_auc)}; intervals: 95 %, bootstrap over patients, 1000 rounds.\n"
     )
     parts = [head, _labels(figures)]
+    if len(all_figures) > 1:
+        parts.append(_members(all_figures))
     if figures.view_auc:
         parts.append(_views(figures))
     if figures.reference_auc:
@@ -38,6 +43,18 @@ def _labels(figures: SpecialistFigures) -> str:
     ]
     shares = ["Sens. / spec. there", "*possible* or *present*", "*present*"]
     return _table(["Label", "Positives", "AUC", "Balanced accuracy", *shares, "Brier", "ECE"], rows)
+
+
+def _members(all_figures: Sequence[SpecialistFigures]) -> str:
+    rows = [
+        [
+            f"{each.name} {each.version}",
+            _interval(each.macro_auc),
+            *(_number(entry.auc.value) for entry in each.labels),
+        ]
+        for each in all_figures
+    ]
+    return _table(["AUC by member", "macro", *(entry.label for entry in all_figures[0].labels)], rows)
 
 
 def _views(figures: SpecialistFigures) -> str:

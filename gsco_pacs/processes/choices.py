@@ -19,8 +19,8 @@ def open_destination(name: str, config: Config) -> Destination:
     return StoreScu(name, settings, config.receiver.ae_title)
 
 
-def open_specialist(name: str, config: Config) -> Specialist:
-    """The bundle called ``name``, loaded and verified."""
+def open_specialists(name: str, config: Config) -> tuple[Specialist, ...]:
+    """The members of the bundle called ``name``, loaded and verified."""
     from gsco_pacs.adapters.bundles import load_bundle
 
     return load_bundle(config.bundle_dir(name))

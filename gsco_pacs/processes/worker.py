@@ -35,7 +35,7 @@ from gsco_pacs.domain.job import Event, Stage, State
 from gsco_pacs.domain.retry import next_attempt
 from gsco_pacs.domain.study import StoredFile
 from gsco_pacs.ports import Generalist, Specialist
-from gsco_pacs.processes.choices import open_destination, open_generalist, open_specialist, specialists_of
+from gsco_pacs.processes.choices import open_destination, open_generalist, open_specialists, specialists_of
 from gsco_pacs.processes.parts import open_database, open_store, start_logging
 from gsco_pacs.steps.deliver import Deliveries, Failure
 
@@ -83,7 +83,7 @@ class Desk:
         self._config = config
         self._stage = stage
         self._app = app
-        self._specialists: dict[str, Specialist] = {}
+        self._specialists: dict[str, tuple[Specialist, ...]] = {}
         self._generalists: dict[str, Generalist] = {}
 
     def open(self) -> None:
@@ -91,7 +91,7 @@ class Desk:
         start_logging(f"worker-{self._stage}")
         if self._stage is Stage.CONSULT:
             for name in specialists_of(self._config.routes):
-                self._specialist(name)
+                self._members(name)
         if self._stage is Stage.DRAFT:
             for route in self._config.routes:
                 self._generalist(route.generalist)
@@ -179,7 +179,7 @@ class Desk:
 
     def _consult(self, claim: Claim) -> State:
         route = RouteSettings.model_validate(claim.route)
-        specialists = [self._specialist(name) for name in route.specialists]
+        specialists = [member for name in route.specialists for member in self._members(name)]
         consultation = consult_stage(self._files(claim), specialists, route, claim.study.patient_id)
         return self._jobs.finish(claim, CONSULTATION.dump_python(consultation, mode="json"))
 
@@ -220,9 +220,9 @@ class Desk:
     def _files(self, claim: Claim) -> list[StoredFile]:
         return [StoredFile(instance, self._store.path_of(instance)) for instance in claim.study.instances]
 
-    def _specialist(self, name: str) -> Specialist:
+    def _members(self, name: str) -> tuple[Specialist, ...]:
         if name not in self._specialists:
-            self._specialists[name] = open_specialist(name, self._config)
+            self._specialists[name] = open_specialists(name, self._config)
         return self._specialists[name]
 
     def _generalist(self, name: str) -> Generalist:

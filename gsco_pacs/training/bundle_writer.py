@@ -9,7 +9,14 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from gsco_pacs.adapters.bundle_format import INFERENCE, METADATA, WEIGHTS, GscoSection, write_sums
+from gsco_pacs.adapters.bundle_format import (
+    INFERENCE,
+    METADATA,
+    WEIGHTS,
+    GscoSection,
+    read_metadata,
+    write_sums,
+)
 from gsco_pacs.training.task import Task
 
 
@@ -19,16 +26,16 @@ def write_bundle(
     """Write metadata, network definition, weights (float16) and checksums into ``out``; other files stay."""
     weights = {key: _half(value) for key, value in network.state_dict().items()}
     _write(out / WEIGHTS, save(weights))
-    _write(out / INFERENCE, _as_json({"network_def": network_def}))
-    _write(out / METADATA, _as_json(_metadata(task, section)))
+    _write(out / INFERENCE, as_json({"network_def": network_def}))
+    _write(out / METADATA, as_json(described(task, section)))
     write_sums(out)
 
 
-def rewrite_section(out: Path, section: GscoSection) -> None:
-    """Put a changed `gsco` section into a bundle that is there already, and renew the checksums."""
-    metadata = json.loads((out / METADATA).read_bytes())
-    metadata["gsco"] = section.model_dump(mode="json", by_alias=True)
-    _write(out / METADATA, _as_json(metadata))
+def rewrite_section(out: Path, changes: dict[str, Any]) -> None:
+    """Put ``changes`` into the `gsco` section of a bundle that is there already, and renew the checksums."""
+    metadata, section = read_metadata((out / METADATA).read_bytes())
+    metadata["gsco"] = section.model_copy(update=changes).model_dump(mode="json", by_alias=True)
+    _write(out / METADATA, as_json(metadata))
     write_sums(out)
 
 
@@ -36,7 +43,8 @@ def _half(value: torch.Tensor) -> torch.Tensor:
     return value.detach().half().contiguous() if value.is_floating_point() else value.detach().clone()
 
 
-def _as_json(content: Any) -> bytes:
+def as_json(content: Any) -> bytes:
+    """``content`` as a file of a bundle holds it."""
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
 
@@ -45,8 +53,8 @@ def _write(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def _metadata(task: Task, section: GscoSection) -> dict[str, Any]:
-    """Return the keys that MONAI's bundle specification asks for, and our section."""
+def described(task: Task, section: GscoSection) -> dict[str, Any]:
+    """The keys that MONAI's bundle specification asks for, and our section."""
     size = section.prepare.size
     image = {"type": "image", "format": "magnitude", "modality": task.modality_phrase, "num_channels": 1}
     outputs = {str(index): entry.label for index, entry in enumerate(section.labels)}

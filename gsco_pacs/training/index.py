@@ -21,7 +21,7 @@ def build_index(bundle: Path, manifest: Path, progress: Told) -> Path:
     The cases are shuffled before they are numbered, so a key says nothing of a file's name or place; the patients are
     hashed with a fresh salt. Both are drawn anew each time.
     """
-    specialist = load_bundle(bundle)
+    specialist = load_bundle(bundle)[0]
     section = specialist.section
     cases = list(read_images(manifest, section.module, "train", [entry.label for entry in section.labels]))
     secrets.SystemRandom().shuffle(cases)
@@ -37,5 +37,5 @@ def build_index(bundle: Path, manifest: Path, progress: Told) -> Path:
     (bundle / "index").mkdir(exist_ok=True)
     (bundle / FEATURES).write_bytes(save({"features": np.stack(features)}))
     (bundle / CASES).write_bytes(cases_as_json(references))
-    rewrite_section(bundle, section.model_copy(update={"patient_salt": salt}))
+    rewrite_section(bundle, {"patient_salt": salt})
     return bundle

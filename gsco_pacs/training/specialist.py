@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from gsco_pacs.adapters.bundle_format import GscoSection, LabelEntry, PrepareEntry
+from gsco_pacs.adapters.bundle_format import TASK, GscoSection, LabelEntry, PrepareEntry
 from gsco_pacs.adapters.labelled_images import (
     LabelledImage,
     probabilities_in,
@@ -88,6 +88,7 @@ def train_specialist(request: TrainingRequest, progress: Told) -> Path:
     best = _best(request, task, network, prepare, (train, truth), val, progress)
     section = _section(task, prepare, logits_of(best, val, prepare), val.targets.numpy())
     write_bundle(request.out, task, section, network_def, best)
+    (request.out / TASK).write_bytes(request.task.read_bytes())
     return request.out
 
 
