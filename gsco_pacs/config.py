@@ -18,6 +18,7 @@ AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[\x20-\x5
 Port = Annotated[int, Field(ge=0, le=65535)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Seconds = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Sender(Settings):
@@ -127,6 +128,19 @@ class FolderDestination(Settings):
 DestinationSettings = Annotated[DimseDestination | FolderDestination, Field(discriminator="kind")]
 
 
+class GateSettings(Settings):
+    """When the generalist is asked."""
+
+    policy: Literal["always", "when_unsure", "never"] = "always"
+    """`when_unsure` asks only if one of the thresholds below is missed or the specialists contradict each other."""
+    confident_from: Share = 0.8
+    """Probability from which the leading class, or a finding between its thresholds (or its absence), counts as sure."""
+    agreeing_cases: Share = 0.3
+    """Share of the similar cases that must agree with what the specialists hold."""
+    similar_from: Annotated[float, Field(ge=-1, le=1)] | None = None
+    """Similarity from which the nearest reference cases count as near; without it each bundle's own `familiar_from`."""
+
+
 class RouteSettings(Settings):
     """Which studies are read, by whom, and where the reports go; the first route that matches is taken."""
 
@@ -142,6 +156,8 @@ class RouteSettings(Settings):
     """What the generalist is told: `specialists` (it is not asked), `generalist` (nothing), `moed`, `rad`, `moed+rad`."""
     template: Literal["gsco", "gsco-single", "briefed"] = "briefed"
     """The prompt: `gsco` is the published one (bare labels; `gsco-single` if exactly one applies), `briefed` adds probabilities."""
+    gate: GateSettings = GateSettings()
+    """When the generalist is asked."""
     similar_cases: Annotated[int, Field(ge=0, le=100)] = 10
     """How many similar cases are recalled from each specialist's index."""
     priority: Literal["stat", "routine"] = "routine"

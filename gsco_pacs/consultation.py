@@ -1,7 +1,7 @@
 """Walk 2, in the workers: a claimed job becomes reports at their destinations.
 
     consult stage   prepare → consult (MoED) → recall (RAD)
-    draft stage     brief → draft → compose
+    draft stage     refer → brief → draft → compose
     deliver stage   deliver
 
 Each stage is saved before the next begins, so a retry goes on from the last finished one.
@@ -11,7 +11,7 @@ Walk 1 is ``intake.py``; the two share nothing but the job's row.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 
@@ -23,11 +23,13 @@ from gsco_pacs.domain.findings import (
     Consultation,
     Draft,
     Exclusion,
+    Mode,
     ModelIdentity,
     Opinion,
     Predecessor,
     Provenance,
     Receipt,
+    Referral,
     Report,
     SimilarCase,
 )
@@ -41,6 +43,7 @@ from gsco_pacs.steps.deliver import Deliveries, deliver
 from gsco_pacs.steps.draft import draft
 from gsco_pacs.steps.prepare import Prepared, prepare
 from gsco_pacs.steps.recall import recall
+from gsco_pacs.steps.refer import refer
 
 _SHOWN = InputContract((), (), (), (), min_rows=1, min_columns=1, max_images=4)
 """What the generalist is shown of the images that were read: at most four, evenly spread."""
@@ -128,12 +131,16 @@ def draft_stage(
     run: int,
     at: datetime,
 ) -> tuple[Drafted, tuple[Report, ...]]:
-    """Brief the generalist, draft the report under the grounding gate and compose the two SRs."""
+    """Brief the generalist if it is needed, draft the report under the grounding gate and compose the two SRs."""
     headers = [read_header(file.path) for file in files]
     read = [file for file in files if file.instance.sop_instance_uid in consultation.read]
     findings = tuple(dict.fromkeys(opinion.finding for opinion in consultation.opinions))
-    briefing = brief(consultation, findings, route.mode, route.template)
+    referral = _referral(consultation, route)
+    briefing = brief(
+        consultation, findings, route.mode if referral.made else Mode.SPECIALISTS, route.template
+    )
     drafted = draft(briefing, consultation, generalist, prepare(read, _SHOWN).pictures)
+    drafted = replace(drafted, referral=referral)
     provenance = Provenance(
         node_version=__version__,
         config_sha256=hashlib.sha256(
@@ -157,6 +164,12 @@ def draft_stage(
         at=at,
     )
     return Drafted(briefing, drafted), reports
+
+
+def _referral(consultation: Consultation, route: RouteSettings) -> Referral:
+    if route.mode is Mode.SPECIALISTS:
+        return Referral(made=False, reasons=("the mode of the route is specialists",))
+    return refer(consultation.opinions, consultation.cases, consultation.familiarity, route.gate)
 
 
 def deliver_stage(

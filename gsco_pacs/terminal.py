@@ -100,6 +100,9 @@ def _consultation(consultation: dict[str, Any]) -> Iterator[str]:
 
 def _draft(drafted: dict[str, Any]) -> Iterator[str]:
     briefing, draft = drafted["briefing"], drafted["draft"]
+    if referral := draft.get("referral"):
+        asked = "asked" if referral["made"] else "not asked"
+        yield f"\nThe generalist was {asked}: {'; '.join(referral['reasons'])}"
     yield f"\nPrompt ({briefing['template']}, mode {briefing['mode']})"
     yield from (f"  {line}" for line in briefing["prompt"].splitlines())
     yield f"\nDraft (wording: {draft['wording']}, generalist: {draft['generalist']['name']})"

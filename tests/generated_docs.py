@@ -14,6 +14,7 @@ from gsco_pacs.config import (
     Config,
     DimseDestination,
     FolderDestination,
+    GateSettings,
     OpenAIGeneralist,
     RouteSettings,
     Sender,
@@ -61,6 +62,7 @@ def configuration() -> str:
     groups += [
         ("One of `receiver.senders`", Sender),
         ("One of `routes`", RouteSettings),
+        ("`gate` of a route", GateSettings),
         ("A condition on a tag (`when`)", Match),
         ("A generalist of kind `structured`", StructuredGeneralist),
         ("A generalist of kind `transformers`", TransformersGeneralist),

@@ -122,7 +122,8 @@ class BundleSpecialist:
     def _finding(self, entry: LabelEntry) -> Finding:
         site = _code(entry.site) if entry.site else None
         normal = entry.label == self._section.normal_label
-        return Finding(entry.label, entry.text, _code(entry.code), site, normal=normal)
+        exclusive = self._section.task == "multi-class"
+        return Finding(entry.label, entry.text, _code(entry.code), site, normal=normal, exclusive=exclusive)
 
 
 def load_bundle(path: Path) -> tuple[BundleSpecialist, ...]:

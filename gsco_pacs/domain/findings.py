@@ -1,5 +1,6 @@
 """What is said about a study: opinions of specialists, similar cases, the briefing, the draft and its reports."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -58,6 +59,8 @@ class Finding:
     site: Code | None = None
     normal: bool = False
     """True for the label that says that nothing was found ("No Finding")."""
+    exclusive: bool = False
+    """True if exactly one finding of its specialist applies (the task is multi-class)."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,15 @@ class SimilarCase:
     """The study's image that the case resembles."""
 
 
+NEAREST = 5
+"""So many reference cases tell how near a picture lies to them: one alone may be an odd one."""
+
+
+def nearness(similarities: Sequence[float]) -> float:
+    """The mean of the nearest reference cases' similarities (nearest first), of as many as count."""
+    return sum(similarities[:NEAREST]) / len(similarities[:NEAREST])
+
+
 @dataclass(frozen=True)
 class Exclusion:
     """An image that was not read, or a specialist that could not work, and why."""
@@ -113,6 +125,25 @@ class Exclusion:
     reason: str
     failed: bool = False
     """True if something broke (the report is then PARTIAL); False if the input simply did not fit."""
+
+
+@dataclass(frozen=True)
+class Familiarity:
+    """How near the pictures that a specialist read lie to what it learnt from."""
+
+    specialist: str
+    similarity: float
+    """`nearness` of the picture for which it is lowest."""
+    familiar_from: float | None = None
+    """The bundle's own limit; None if it has none."""
+
+
+@dataclass(frozen=True)
+class Referral:
+    """Whether the case is referred to the generalist, and why or why not."""
+
+    made: bool
+    reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -127,6 +158,8 @@ class Consultation:
     exclusions: tuple[Exclusion, ...]
     region: str = ""
     """Words of the bundle for what is examined, such as "chest X-ray"."""
+    familiarity: tuple[Familiarity, ...] = ()
+    """One for each specialist with a case index."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +216,8 @@ class Draft:
     answer: Answer | None
     wording: str
     """"generalist" if its sentences stand, "structured" if the wording was made from the opinions alone."""
+    referral: Referral | None = None
+    """Why the generalist was asked or was not; None in drafts from before there was a gate."""
 
 
 class ReportKind(StrEnum):

@@ -116,6 +116,9 @@ def _provenance(material: Material) -> Iterator[str]:
         yield f"Specialist {_model(specialist)}"
     seen = "" if draft.answer is None else ", image seen" if draft.answer.image_seen else ", image not seen"
     yield f"Generalist {_model(draft.generalist)}; wording: {draft.wording}{seen}"
+    if draft.referral:
+        asked = "asked" if draft.referral.made else "not asked"
+        yield f"The generalist was {asked}: {'; '.join(draft.referral.reasons)}"
     yield (
         f"Mode {provenance.mode}, route {provenance.route}, prompt template {provenance.template or 'none'}"
         f" {provenance.template_sha256[:12]}".rstrip()
