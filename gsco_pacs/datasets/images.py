@@ -50,6 +50,8 @@ def _read(path: Path) -> NDArray[np.float32]:
         return display(image, image.shown_frame)
     try:
         with Image.open(path) as picture:
+            if picture.mode.startswith("I"):  # 16 bit
+                return np.asarray(np.asarray(picture) / np.float32(65535), np.float32)
             grey = picture.mode in ("1", "L", "LA")
             return _shown(np.asarray(picture.convert("L" if grey else "RGB")))
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
