@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from gsco_pacs.conditions import Condition, Settings
 from gsco_pacs.domain.errors import ConfigError
-from gsco_pacs.domain.findings import Mode
+from gsco_pacs.domain.findings import Mode, ObjectKind
 from gsco_pacs.domain.job import Stage
 
 AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[\x20-\x5b\x5d-\x7e]+$")]
@@ -103,7 +103,14 @@ GeneralistSettings = Annotated[
 ]
 
 
-class DimseDestination(Settings):
+class Takes(Settings):
+    """What is sent to a destination of any kind."""
+
+    objects: tuple[ObjectKind, ...] = tuple(ObjectKind)[:-1]
+    """Kinds of objects that are sent; the SRs may point at evidence of a kind that is not."""
+
+
+class DimseDestination(Takes):
     """A PACS that takes reports by C-STORE."""
 
     kind: Literal["dimse"]
@@ -117,7 +124,7 @@ class DimseDestination(Settings):
     """Longest wait for a connection and for each answer."""
 
 
-class FolderDestination(Settings):
+class FolderDestination(Takes):
     """A folder that takes reports as files."""
 
     kind: Literal["folder"]

@@ -35,6 +35,7 @@ from gsco_pacs.domain.findings import (
 )
 from gsco_pacs.domain.study import StoredFile, Study
 from gsco_pacs.ports import Destination, Generalist, InputContract, Specialist
+from gsco_pacs.sr.evidence import Made, Origin
 from gsco_pacs.sr.source import read_header
 from gsco_pacs.steps.brief import brief
 from gsco_pacs.steps.compose import compose
@@ -50,12 +51,13 @@ _SHOWN = InputContract((), (), (), (), min_rows=1, min_columns=1, max_images=4)
 
 
 def consult_stage(
-    files: Sequence[StoredFile], specialists: Sequence[Specialist], route: RouteSettings, patient_id: str
-) -> Consultation:
-    """What the specialists of the route say about the study, and the cases that resemble it.
+    files: Sequence[StoredFile], specialists: Sequence[Specialist], route: RouteSettings, origin: Origin
+) -> tuple[Consultation, tuple[Report, ...]]:
+    """What the specialists of the route say about the study, the cases that resemble it, and the evidence they made.
 
     NotApplicableError with the reasons if no image meets any specialist's contract.
     """
+    patient_id = origin.study.patient_id
     sessions = [
         _session(prepared, member, route, patient_id)
         for contract, members in groupby(specialists, key=lambda specialist: specialist.contract)
@@ -68,14 +70,17 @@ def consult_stage(
     exclusions = tuple(dict.fromkeys(exclusion for session in sessions for exclusion in session.exclusions))
     if not worked:
         raise _nothing_read(exclusions)
-    return Consultation(
+    made = [pair for session in worked for pair in session.made]
+    consultation = Consultation(
         specialists=tuple(session.identity for session in worked),
         read=tuple(dict.fromkeys(uid for session in worked for uid in session.read)),
         opinions=tuple(opinion for session in worked for opinion in session.opinions),
         cases=tuple(case for session in worked for case in session.cases),
         exclusions=exclusions,
         region=worked[0].examines,
+        evidence=tuple(evidence for evidence, _ in made),
     )
+    return consultation, tuple(report for _, report in made)
 
 
 @dataclass(frozen=True)
@@ -84,24 +89,25 @@ class _Session:
 
     identity: ModelIdentity
     examines: str
-    read: tuple[str, ...]
-    opinions: tuple[Opinion, ...]
-    cases: tuple[SimilarCase, ...]
     exclusions: tuple[Exclusion, ...]
+    read: tuple[str, ...] = ()
+    opinions: tuple[Opinion, ...] = ()
+    cases: tuple[SimilarCase, ...] = ()
+    made: tuple[Made, ...] = ()
 
 
 def _session(prepared: Prepared, specialist: Specialist, route: RouteSettings, patient_id: str) -> _Session:
     identity, examines = specialist.identity, specialist.examines
     if not prepared.pictures:
-        return _Session(identity, examines, (), (), (), prepared.exclusions)
+        return _Session(identity, examines, prepared.exclusions)
     try:
         consulted = consult(specialist, prepared.pictures)
         cases = recall(specialist, consulted.looks, k=route.similar_cases, patient_id=patient_id)
     except PermanentError as error:
         broken = Exclusion(identity.name, str(error), failed=True)
-        return _Session(identity, examines, (), (), (), (*prepared.exclusions, broken))
+        return _Session(identity, examines, (*prepared.exclusions, broken))
     read = tuple(picture.sop_instance_uid for picture in prepared.pictures)
-    return _Session(identity, examines, read, consulted.opinions, cases, prepared.exclusions)
+    return _Session(identity, examines, prepared.exclusions, read, consulted.opinions, cases)
 
 
 def _nothing_read(exclusions: Sequence[Exclusion]) -> Exception:
@@ -143,9 +149,7 @@ def draft_stage(
     drafted = replace(drafted, referral=referral)
     provenance = Provenance(
         node_version=__version__,
-        config_sha256=hashlib.sha256(
-            json.dumps(route.model_dump(mode="json"), sort_keys=True).encode()
-        ).hexdigest(),
+        config_sha256=config_sha256(route),
         route=route.name,
         mode=route.mode,
         template=briefing.template,
@@ -172,8 +176,13 @@ def _referral(consultation: Consultation, route: RouteSettings) -> Referral:
     return refer(consultation.opinions, consultation.cases, consultation.familiarity, route.gate)
 
 
+def config_sha256(route: RouteSettings) -> str:
+    """Hash of the route's settings as they were when the job was queued."""
+    return hashlib.sha256(json.dumps(route.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+
 def deliver_stage(
     reports: Sequence[Report], destinations: Sequence[Destination], receipts: Sequence[Receipt]
 ) -> Deliveries:
-    """Send each report to each destination that has not taken it yet; one destination's failure stops no other."""
+    """Send each object to each destination that takes its kind and has not yet; one's failure stops no other."""
     return deliver(reports, destinations, receipts)

@@ -4,7 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from gsco_pacs.domain.findings import Answer, Briefing, Finding, ModelIdentity, Receipt, Report, SimilarCase
+from gsco_pacs.domain.findings import (
+    Answer,
+    Briefing,
+    Finding,
+    ModelIdentity,
+    ObjectKind,
+    Receipt,
+    Report,
+    SimilarCase,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,6 +108,10 @@ class Destination(Protocol):
     @property
     def name(self) -> str:
         """The name in config.yaml."""
+
+    @property
+    def objects(self) -> frozenset[ObjectKind]:
+        """The kinds of objects that are sent there."""
 
     def send(self, reports: Sequence[Report]) -> tuple[Receipt, ...]:
         """Send all; a second call with the same reports must be harmless. TransientError or RejectedByPeerError."""

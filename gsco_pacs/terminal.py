@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gsco_pacs.domain.findings import ObjectKind
 from gsco_pacs.domain.job import Stage, State
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _story(revision: "Revision") -> Iterator[str]:
         if attempt.error:
             yield f"Attempt {attempt.number} at {attempt.stage} ({attempt.worker}): {attempt.error}"
     for report in revision.reports:
-        yield f"SR {report.kind}: {report.sop_instance_uid} ({report.sha256[:12]}…)"
+        yield f"{ObjectKind(report.kind).words.capitalize()}: {report.sop_instance_uid} ({report.sha256[:12]}…)"
     for delivery in revision.deliveries:
         yield f"Delivered {delivery.kind} to {delivery.destination} at {_time(delivery.taken_at)}: {delivery.status}"
 

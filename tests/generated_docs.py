@@ -1,6 +1,7 @@
 """The pages that are made from the code: ``make docs`` writes them, tests/test_docs.py compares them."""
 
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -123,6 +124,8 @@ def _word(kind: type) -> str:
         return "condition"
     if issubclass(kind, BaseModel):
         return "settings"
+    if issubclass(kind, StrEnum):
+        return " or ".join(f"`{value}`" for value in kind)
     words = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "Path": "path"}
     return words.get(kind.__name__, kind.__name__.lower())
 
@@ -132,6 +135,8 @@ def _default(field: Any) -> str:
         return "required"
     if isinstance(field.default, BaseModel | dict) or field.default in ((), None):
         return ""
+    if isinstance(field.default, tuple):
+        return ", ".join(f"`{value}`" for value in field.default)
     return f"`{field.default}`"
 
 

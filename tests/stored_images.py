@@ -1,5 +1,6 @@
 """Image files that tests of the pixel path write: any stored values, any attributes, every encoding that can be written here."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from pydicom.uid import (
     JPEGLosslessSV1,
 )
 
-from gsco_pacs.domain.study import Instance, StoredFile
+from gsco_pacs.config import Equipment
+from gsco_pacs.domain.study import Instance, StoredFile, Study
 from gsco_pacs.pixels.display import display
 from gsco_pacs.pixels.opening import open_image
+from gsco_pacs.sr.evidence import Origin
 from gsco_pacs.testing.phantoms import make_dx
 
 GDCM_WRITES = {
@@ -111,3 +114,11 @@ def shown(path: Path, frame: int = 1) -> NDArray[np.float32]:
 def stored_file(path: Path, uid: str = "1.2.3") -> StoredFile:
     """``path`` as the store would name it, under the SOP Instance UID ``uid``."""
     return StoredFile(Instance("1.2", "1.2.1", uid, "1.2.4", "1.2.5", "0" * 64, 0, path.name), path)
+
+
+def origin_of(*files: StoredFile) -> Origin:
+    """What the evidence made of ``files`` would share, as the worker would say it."""
+    study = Study(files[0].instance.study_instance_uid, 1, tuple(file.instance for file in files))
+    return Origin(
+        study, Equipment(), "0.1.0", "ef" * 32, run=0, at=datetime(2026, 3, 4, 15, 16, 17, tzinfo=UTC)
+    )

@@ -19,6 +19,7 @@ from gsco_pacs.ports import InputContract, Look, Picture, Thresholds
 from gsco_pacs.steps.brief import VERSIONS, brief
 from gsco_pacs.testing.phantoms import encoded, make_dx
 from tests.briefing_material import FINDINGS, consultation, opinion
+from tests.stored_images import origin_of
 
 P, U, A = Presence.PRESENT, Presence.UNCERTAIN, Presence.ABSENT
 HELD = {"Effusion": P, "Mass": P, "Pneumonia": U, "Pneumothorax": A}
@@ -150,7 +151,9 @@ def consulted(path: Path, **attributes: Any) -> Consultation:
         ExplicitVRLittleEndian,
     )
     stored = StoredFile(Instance(*uids, sha256="", size=0, path="", header=header), path)
-    return consult_stage([stored], [Brightness()], ROUTE, attributes.get("PatientID", "1"))
+    consultation, evidence = consult_stage([stored], [Brightness()], ROUTE, origin_of(stored))
+    assert evidence == ()
+    return consultation
 
 
 def test_a_study_whose_tags_give_orders_yields_the_same_briefing(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from highdicom.sr import Comprehensive3DSR, EnhancedSR
 from pydicom import Dataset, dcmread
 
 from gsco_pacs.domain.errors import BadObjectError, ConfigError, InvalidReportError
-from gsco_pacs.domain.findings import Exclusion, Predecessor, Report, ReportKind, Statement
+from gsco_pacs.domain.findings import Exclusion, ObjectKind, Predecessor, Report, Statement
 from gsco_pacs.sr import validate as gate
 from gsco_pacs.sr.reading import as_text, read
 from tests.draft_material import AT, CXR, DX, STUDY_UID, Parts, dcmtk, header, parts
@@ -326,7 +326,7 @@ def test_a_revision_stands_in_a_new_series_of_the_same_number_and_names_the_draf
             earlier.sop_instance_uid
         ]
         assert series.SeriesInstanceUID == earlier.series_instance_uid != later.series_instance_uid
-        assert document.SeriesNumber == {ReportKind.NARRATIVE: 9001, ReportKind.CODED: 9002}[later.kind]
+        assert document.SeriesNumber == {ObjectKind.NARRATIVE: 9001, ObjectKind.CODED: 9002}[later.kind]
 
 
 def test_tracking_uids_stay_in_a_revision_and_device_uids_change_with_the_weights() -> None:
@@ -341,8 +341,8 @@ def test_tracking_uids_stay_in_a_revision_and_device_uids_change_with_the_weight
     assert first.DeviceUID != third.DeviceUID
 
 
-@pytest.mark.parametrize("kind", list(ReportKind))
-def test_the_report_is_the_golden_one(kind: ReportKind) -> None:
+@pytest.mark.parametrize("kind", [ObjectKind.NARRATIVE, ObjectKind.CODED])
+def test_the_report_is_the_golden_one(kind: ObjectKind) -> None:
     """GSCO_WRITE_GOLDENS=1 writes the goldens anew; read the difference before you commit it."""
     report = next(r for r in parts().composed() if r.kind is kind)
     found = {

@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -36,7 +36,7 @@ from gsco_pacs.domain.errors import (
     RejectedByPeerError,
     TransientError,
 )
-from gsco_pacs.domain.findings import Receipt, Report
+from gsco_pacs.domain.findings import ObjectKind, Receipt, Report
 from gsco_pacs.steps.deliver import deliver
 from gsco_pacs.testing.pacs import BUSY, UNKNOWN_CALLER, Answer, HangUp, LoopbackPacs, Refusal
 from gsco_pacs.testing.phantoms import encoded, make_dx
@@ -182,10 +182,10 @@ def test_a_pacs_without_the_coded_kind_gets_the_narrative_and_the_error_names_th
     assert [arrival.sop_class_uid for arrival in pacs.taken] == [EnhancedSRStorage]
 
 
-def test_a_pacs_that_takes_no_structured_reports_at_all_refuses_for_good(chest_reports: Reports) -> None:
+def test_a_pacs_that_takes_none_of_our_objects_refuses_for_good(chest_reports: Reports) -> None:
     with (
         LoopbackPacs(sop_classes=["1.2.840.10008.5.1.4.1.1.2"]) as pacs,
-        pytest.raises(RejectedByPeerError, match="no Structured Reports"),
+        pytest.raises(RejectedByPeerError, match="none of our objects"),
     ):
         sender(pacs).send(chest_reports)
 
@@ -333,8 +333,11 @@ def test_a_disk_that_fails_leaves_no_part_of_a_file(
 class Recorder:
     """A destination that keeps what it is sent, or fails."""
 
-    def __init__(self, name: str, error: GscoError | None = None) -> None:
+    def __init__(
+        self, name: str, error: GscoError | None = None, objects: Iterable[ObjectKind] = ObjectKind
+    ) -> None:
         self.name = name
+        self.objects = frozenset(objects)
         self.error = error
         self.sent: list[str] = []
 
@@ -387,3 +390,45 @@ def test_all_is_well_when_every_destination_took_everything(chest_reports: Repor
         deliveries = deliver(chest_reports, [sender(pacs), Folder("results", tmp_path)])
     assert deliveries.error is None
     assert [receipt.destination for receipt in deliveries.receipts] == ["pacs", "pacs", "results", "results"]
+
+
+def with_evidence(reports: Reports) -> tuple[Report, ...]:
+    capture = replace(reports[0], kind=ObjectKind.CAPTURE, sop_instance_uid="1.2.3.9003")
+    return (*reports, capture)
+
+
+def test_evidence_goes_before_the_reports_that_point_at_it(chest_reports: Reports) -> None:
+    narrative, coded, capture = with_evidence(chest_reports)
+    pacs = Recorder("pacs")
+    deliver([narrative, coded, capture], [pacs])
+    assert pacs.sent == [capture.sop_instance_uid, narrative.sop_instance_uid, coded.sop_instance_uid]
+
+
+def test_only_the_kinds_that_a_destination_takes_are_sent_and_the_rest_is_not_owed(
+    chest_reports: Reports,
+) -> None:
+    reader = Recorder("reader", objects=[ObjectKind.NARRATIVE])
+    deliveries = deliver(with_evidence(chest_reports), [reader])
+    assert reader.sent == [chest_reports[0].sop_instance_uid]
+    assert deliveries.error is None
+
+
+class Choosy(Recorder):
+    """A destination that fails at evidence only."""
+
+    def send(self, reports: Sequence[Report]) -> tuple[Receipt, ...]:
+        error, self.error = self.error, self.error if reports[0].kind.is_evidence else None
+        try:
+            return super().send(reports)
+        finally:
+            self.error = error
+
+
+def test_evidence_that_is_taken_later_holds_the_reports_back_and_refused_evidence_does_not(
+    chest_reports: Reports,
+) -> None:
+    busy, strict = Choosy("busy", PeerBusyError()), Choosy("strict", RejectedByPeerError())
+    deliveries = deliver(with_evidence(chest_reports), [busy, strict])
+    assert busy.sent == []
+    assert strict.sent == [report.sop_instance_uid for report in chest_reports]
+    assert [failure.destination for failure in deliveries.failures] == ["busy", "strict"]

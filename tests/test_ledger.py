@@ -19,7 +19,7 @@ from gsco_pacs.adapters.ledger import Collecting, Database, Ledger
 from gsco_pacs.adapters.tables import Base
 from gsco_pacs.adapters.upkeep import CRASHES_ALLOWED, WOKEN_AGAIN, Upkeep
 from gsco_pacs.domain.errors import ConfigError, IllegalMoveError, LostLeaseError
-from gsco_pacs.domain.findings import Receipt, Report, ReportKind
+from gsco_pacs.domain.findings import ObjectKind, Receipt, Report
 from gsco_pacs.domain.job import Event, Stage, State
 from gsco_pacs.domain.study import Decision, Instance, Peer, Routing, Trial
 from gsco_pacs.processes.housekeeper import TICK_SECONDS, LeaseWatch
@@ -93,7 +93,7 @@ def claimed(jobs: JobLedger, stage: Stage = Stage.CONSULT) -> Claim:
     return claim
 
 
-def report(kind: ReportKind, uid: str) -> Report:
+def report(kind: ObjectKind, uid: str) -> Report:
     return Report(kind, SR, "1.2.3", f"{uid}.1", uid, b"bytes", "0" * 64)
 
 
@@ -241,7 +241,7 @@ def test_a_job_goes_through_its_stages_and_every_move_is_recorded(
     receive(ledger, instance(1))
     close(ledger)
     assert jobs.finish(claimed(jobs), {"opinions": [1]}) is State.QUEUED
-    reports = [report(ReportKind.NARRATIVE, "2.25.1"), report(ReportKind.CODED, "2.25.2")]
+    reports = [report(ObjectKind.NARRATIVE, "2.25.1"), report(ObjectKind.CODED, "2.25.2")]
     assert jobs.finish(claimed(jobs, Stage.DRAFT), {"draft": 1}, reports) is State.QUEUED
     claim = claimed(jobs, Stage.DELIVER)
     assert list(jobs.reports(claim.job_id)) == reports
@@ -267,20 +267,81 @@ def test_our_own_report_coming_back_is_recognised_and_opens_nothing(ledger: Ledg
     receive(ledger, instance(1))
     close(ledger)
     jobs.finish(claimed(jobs), {}, [])
-    jobs.finish(claimed(jobs, Stage.DRAFT), {}, [report(ReportKind.NARRATIVE, "2.25.1")])
+    jobs.finish(claimed(jobs, Stage.DRAFT), {}, [report(ObjectKind.NARRATIVE, "2.25.1")])
     assert receive(ledger, replace(instance(9), sop_instance_uid="2.25.1", sop_class_uid=SR)) == [
         Registration.OWN
     ]
     assert ledger.collecting() == []
 
 
+@pytest.mark.parametrize(
+    "sop_class", ["1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.30"]
+)
+def test_our_own_evidence_coming_back_is_recognised_while_a_foreign_capture_is_an_image(
+    ledger: Ledger, jobs: JobLedger, sop_class: str
+) -> None:
+    receive(ledger, instance(1))
+    close(ledger)
+    jobs.finish(claimed(jobs), {}, [report(ObjectKind.CAPTURE, "2.25.9")])
+    assert receive(ledger, replace(instance(9), sop_instance_uid="2.25.9", sop_class_uid=sop_class)) == [
+        Registration.OWN
+    ]
+    assert ledger.collecting() == []
+    foreign = replace(instance(8), sop_class_uid="1.2.840.10008.5.1.4.1.1.7")
+    assert receive(ledger, foreign) == [Registration.KEPT]
+
+
+def test_evidence_is_kept_with_the_stage_that_made_it_and_stands_before_the_reports(
+    ledger: Ledger, jobs: JobLedger
+) -> None:
+    receive(ledger, instance(1))
+    close(ledger)
+    captures = [report(ObjectKind.CAPTURE, f"2.25.{number}") for number in (7, 8)]
+    jobs.finish(claimed(jobs), {}, captures)
+    narrative = report(ObjectKind.NARRATIVE, "2.25.1")
+    jobs.finish(claimed(jobs, Stage.DRAFT), {}, [narrative])
+    claim = claimed(jobs, Stage.DELIVER)
+    assert list(jobs.reports(claim.job_id)) == [*captures, narrative]
+    jobs.finish(claim, {})
+    assert len(jobs.reports(claim.job_id)) == 3
+
+
+def test_a_stage_that_is_gone_through_again_replaces_its_objects(
+    ledger: Ledger, jobs: JobLedger, upkeep: Upkeep
+) -> None:
+    receive(ledger, instance(1))
+    close(ledger)
+    jobs.finish(claimed(jobs), {}, [report(ObjectKind.CAPTURE, uid) for uid in ("2.25.7", "2.25.8")])
+    jobs.end(claimed(jobs, Stage.DRAFT), Event.NOT_APPLICABLE, "nothing to say")
+    upkeep.requeue("1.2.3", "operator")
+    close(ledger)
+    again = claimed(jobs)
+    jobs.finish(again, {}, [report(ObjectKind.CAPTURE, "2.25.7")])
+    assert [one.sop_instance_uid for one in jobs.reports(again.job_id)] == ["2.25.7"]
+
+
+def test_a_database_with_evidence_can_go_back_to_the_version_without(url: str) -> None:
+    migrate(url)
+    database = Database(open_engine(url))
+    ledger, jobs = Ledger(database), JobLedger(database)
+    receive(ledger, instance(1))
+    close(ledger)
+    first = claimed(jobs)
+    jobs.finish(first, {}, [report(ObjectKind.CAPTURE, uid) for uid in ("2.25.7", "2.25.8")])
+    jobs.keep_receipts(first.job_id, [Receipt("pacs", "2.25.7", "0x0000")])
+    jobs.finish(claimed(jobs, Stage.DRAFT), {}, [report(ObjectKind.NARRATIVE, "2.25.1")])
+    command.downgrade(_alembic(url), "0001")
+    migrate(url)
+    assert [one.kind for one in jobs.reports(first.job_id)] == [ObjectKind.NARRATIVE]
+
+
 def test_a_later_revision_knows_the_reports_that_it_replaces(ledger: Ledger, jobs: JobLedger) -> None:
     receive(ledger, instance(1))
     close(ledger)
     first = claimed(jobs)
-    jobs.finish(first, {})
-    jobs.finish(claimed(jobs, Stage.DRAFT), {}, [report(ReportKind.NARRATIVE, "2.25.1")])
-    jobs.keep_receipts(first.job_id, [Receipt("pacs", "2.25.1", "0x0000")])
+    jobs.finish(first, {}, [report(ObjectKind.CAPTURE, "2.25.7")])
+    jobs.finish(claimed(jobs, Stage.DRAFT), {}, [report(ObjectKind.NARRATIVE, "2.25.1")])
+    jobs.keep_receipts(first.job_id, [Receipt("pacs", uid, "0x0000") for uid in ("2.25.7", "2.25.1")])
     receive(ledger, instance(2))
     close(ledger)
     claim = claimed(jobs)
@@ -291,7 +352,7 @@ def test_a_report_that_no_destination_took_is_nobodys_predecessor(ledger: Ledger
     receive(ledger, instance(1))
     close(ledger)
     jobs.finish(claimed(jobs), {})
-    jobs.finish(claimed(jobs, Stage.DRAFT), {}, [report(ReportKind.NARRATIVE, "2.25.1")])
+    jobs.finish(claimed(jobs, Stage.DRAFT), {}, [report(ObjectKind.NARRATIVE, "2.25.1")])
     receive(ledger, instance(2))
     close(ledger)
     assert jobs.predecessors(claimed(jobs).job_id) == ()
@@ -303,7 +364,7 @@ def test_a_wish_that_comes_after_the_delivery_changes_nothing(
     receive(ledger, instance(1))
     close(ledger)
     jobs.finish(claimed(jobs), {})
-    jobs.finish(claimed(jobs, Stage.DRAFT), {}, [report(ReportKind.NARRATIVE, "2.25.1")])
+    jobs.finish(claimed(jobs, Stage.DRAFT), {}, [report(ObjectKind.NARRATIVE, "2.25.1")])
     claim = claimed(jobs, Stage.DELIVER)
     upkeep.cancel("1.2.3", "operator")
     assert jobs.finish(claim, {}) is State.DELIVERED

@@ -27,7 +27,7 @@ from gsco_pacs.training.joining import join_bundles
 from gsco_pacs.training.learning import Recipe
 from gsco_pacs.training.specialist import TrainingRequest, train_specialist
 from tests.made_up_data import LABELS, write_data
-from tests.stored_images import stored_file
+from tests.stored_images import origin_of, stored_file
 
 GREY = Picture("1", np.full((40, 40), 0.5, np.float32))
 
@@ -170,9 +170,8 @@ def test_a_study_gets_an_opinion_of_each_member_and_is_decoded_once(
             "destinations": ["d"],
         }
     )
-    consultation = consult_stage(
-        [stored_file(file, str(ds.SOPInstanceUID))], load_bundle(pair), route, "somebody"
-    )
+    stored = stored_file(file, str(ds.SOPInstanceUID))
+    consultation, _ = consult_stage([stored], load_bundle(pair), route, origin_of(stored))
     assert decoded == [1]
     assert [model.name for model in consultation.specialists] == ["made_up.1", "made_up.2"]
     assert [opinion.specialist for opinion in consultation.opinions] == ["made_up.1"] * 3 + ["made_up.2"] * 3

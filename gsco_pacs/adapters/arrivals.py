@@ -11,8 +11,15 @@ from gsco_pacs.domain.job import Event, Stage, State
 from gsco_pacs.domain.study import Instance, Peer
 
 _SR_CLASSES = "1.2.840.10008.5.1.4.1.1.88."
-"""How the SOP Class UIDs of all SR documents begin; the node makes nothing else."""
+"""How the SOP Class UIDs of all SR documents begin."""
 
+_MADE_HERE = (
+    _SR_CLASSES,
+    "1.2.840.10008.5.1.4.1.1.7",  # secondary captures
+    "1.2.840.10008.5.1.4.1.1.66.4",  # segmentations
+    "1.2.840.10008.5.1.4.1.1.30",  # parametric maps
+)
+"""How the SOP Class UIDs of the objects begin that the node itself makes; others are not looked up."""
 
 _NO_IMAGES = (
     _SR_CLASSES,
@@ -97,8 +104,8 @@ class Arrivals:
         return registration
 
     def _registration(self, instance: Instance, *, known: bool) -> Registration:
-        is_report = instance.sop_class_uid.startswith(_SR_CLASSES)
-        if is_report and self._connection.execute(_OWN, {"uid": instance.sop_instance_uid}).first():
+        may_be_ours = instance.sop_class_uid.startswith(_MADE_HERE)
+        if may_be_ours and self._connection.execute(_OWN, {"uid": instance.sop_instance_uid}).first():
             return Registration.OWN
         if known:
             return Registration.VARIANT

@@ -1,12 +1,12 @@
 """A destination that is a folder: reports become files in it."""
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from gsco_pacs.adapters.durable_file import sync_folder, write_durably
 from gsco_pacs.domain.errors import GscoError, OutOfResourcesError, PeerUnavailableError, RejectedByPeerError
-from gsco_pacs.domain.findings import Receipt, Report
+from gsco_pacs.domain.findings import ObjectKind, Receipt, Report
 from gsco_pacs.domain.study import valid_uid
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
@@ -18,14 +18,20 @@ _AWAY = frozenset(
 class Folder:
     """Writes reports to <path>/<Study Instance UID>/<kind>-<SOP Instance UID>.dcm; implements ports.Destination."""
 
-    def __init__(self, name: str, path: Path) -> None:
+    def __init__(self, name: str, path: Path, objects: Iterable[ObjectKind] = frozenset(ObjectKind)) -> None:
         self._name = name
         self._path = path
+        self._objects = frozenset(objects)
 
     @property
     def name(self) -> str:
         """The name in config.yaml."""
         return self._name
+
+    @property
+    def objects(self) -> frozenset[ObjectKind]:
+        """The kinds of objects that are written there."""
+        return self._objects
 
     def send(self, reports: Sequence[Report]) -> tuple[Receipt, ...]:
         """Write all, each in one piece; the receipt's status is the file's path. Errors as in ports.Destination."""

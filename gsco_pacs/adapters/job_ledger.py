@@ -15,7 +15,7 @@ from gsco_pacs.adapters.ledger import Database, study_of
 from gsco_pacs.adapters.moves import move, now
 from gsco_pacs.adapters.tables import AttemptRow, DeliveryRow, JobRow, ProductRow, ReportRow
 from gsco_pacs.domain.errors import LostLeaseError
-from gsco_pacs.domain.findings import Predecessor, Receipt, Report, ReportKind
+from gsco_pacs.domain.findings import ObjectKind, Predecessor, Receipt, Report
 from gsco_pacs.domain.job import Event, Stage, State
 from gsco_pacs.domain.study import Study
 
@@ -83,7 +83,7 @@ class JobLedger:
         return Event(wish) if wish else None
 
     def finish(self, claim: Claim, product: dict[str, Any], reports: Sequence[Report] = ()) -> State:
-        """Save what the stage found out and queue the next stage, or end the job after the last one.
+        """Save what the stage found out and the objects it made; queue the next stage, or end the job after the last.
 
         A wish for cancellation that came meanwhile wins over the next stage, and the product is still saved; what was
         delivered stays delivered.
@@ -91,7 +91,7 @@ class JobLedger:
         with self._database.writing() as connection:
             job = _owned(connection, claim)
             _save_product(connection, claim, product)
-            _save_reports(connection, claim.job_id, reports)
+            _save_reports(connection, claim, reports)
             following = claim.stage.following
             if following is None:
                 return self._end(
@@ -136,12 +136,12 @@ class JobLedger:
             return content
 
     def reports(self, job_id: int) -> tuple[Report, ...]:
-        """The job's reports, as they were encoded once."""
+        """The job's SRs and their evidence, as they were encoded once."""
         query = select(ReportRow).where(ReportRow.job_id == job_id).order_by(ReportRow.id)
         with self._database.reading() as connection:
             return tuple(
                 Report(
-                    ReportKind(row.kind), row.sop_class_uid, row.study_instance_uid, row.series_instance_uid,
+                    ObjectKind(row.kind), row.sop_class_uid, row.study_instance_uid, row.series_instance_uid,
                     row.sop_instance_uid, row.content, row.sha256,
                 )
                 for row in connection.execute(query)
@@ -170,7 +170,7 @@ class JobLedger:
             return _receipts(connection, job_id)
 
     def predecessors(self, job_id: int) -> tuple[Predecessor, ...]:
-        """The reports of the newest earlier revision that some destination took, or is just being sent."""
+        """The SRs of the newest earlier revision that some destination took, or is just being sent."""
         with self._database.reading() as connection:
             job = connection.execute(select(JobRow).where(JobRow.id == job_id)).one()
             earlier = (
@@ -179,6 +179,7 @@ class JobLedger:
                 .where(
                     JobRow.study_id == job.study_id,
                     JobRow.revision < job.revision,
+                    ReportRow.kind.in_([kind for kind in ObjectKind if not kind.is_evidence]),
                     exists().where(DeliveryRow.report_id == ReportRow.id)
                     | ((JobRow.state == State.RUNNING) & (JobRow.stage == Stage.DELIVER)),
                 )
@@ -187,7 +188,7 @@ class JobLedger:
             rows = connection.execute(earlier).all()
         return tuple(
             Predecessor(
-                ReportKind(row.kind), row.sop_class_uid, row.series_instance_uid, row.sop_instance_uid
+                ObjectKind(row.kind), row.sop_class_uid, row.series_instance_uid, row.sop_instance_uid
             )
             for row in rows
             if row.revision == rows[0].revision
@@ -219,11 +220,16 @@ def _save_product(connection: Connection, claim: Claim, product: dict[str, Any])
     )
 
 
-def _save_reports(connection: Connection, job_id: int, reports: Sequence[Report]) -> None:
+def _save_reports(connection: Connection, claim: Claim, reports: Sequence[Report]) -> None:
+    """A stage that is gone through again replaces what it made before, of which nothing has left the node yet."""
+    made_here = [kind for kind in ObjectKind if kind.is_evidence == (claim.stage is Stage.CONSULT)]
+    if claim.stage is not Stage.DELIVER:
+        stale = delete(ReportRow).where(ReportRow.job_id == claim.job_id, ReportRow.kind.in_(made_here))
+        connection.execute(stale)
     for report in reports:
         connection.execute(
             insert(ReportRow).values(
-                job_id=job_id, kind=report.kind, sop_class_uid=report.sop_class_uid,
+                job_id=claim.job_id, kind=report.kind, sop_class_uid=report.sop_class_uid,
                 study_instance_uid=report.study_instance_uid, series_instance_uid=report.series_instance_uid,
                 sop_instance_uid=report.sop_instance_uid, sha256=report.sha256, content=report.content, saved_at=now(),
             )

@@ -26,7 +26,7 @@ from gsco_pacs.domain.errors import (
     RejectedByPeerError,
     TransientError,
 )
-from gsco_pacs.domain.findings import Receipt, Report
+from gsco_pacs.domain.findings import ObjectKind, Receipt, Report
 
 if TYPE_CHECKING:
     from pynetdicom.pdu_primitives import A_ASSOCIATE
@@ -58,6 +58,11 @@ class StoreScu:
     def name(self) -> str:
         """The name in config.yaml."""
         return self._name
+
+    @property
+    def objects(self) -> frozenset[ObjectKind]:
+        """The kinds of objects that are sent there."""
+        return frozenset(self._settings.objects)
 
     def send(self, reports: Sequence[Report]) -> tuple[Receipt, ...]:
         """Send all; a receipt's status is the PACS's answer, such as "0x0000". Errors as in ports.Destination.
@@ -115,7 +120,7 @@ class StoreScu:
                 "there and check the destination's ae_title."
             )
         if association.rejected_contexts:
-            return RejectedByPeerError(f"{peer} takes no Structured Reports: {_REMEDIES[0x0122]}.")
+            return RejectedByPeerError(f"{peer} takes none of our objects: {_REMEDIES[0x0122]}.")
         return PeerUnavailableError(f"{peer} cannot be reached or does not answer.")
 
 

@@ -177,10 +177,10 @@ class ProductRow(Base):
 
 
 class ReportRow(Base):
-    """An SR document, encoded once and re-sent from here."""
+    """An SR document or its evidence, encoded once and re-sent from here."""
 
     __tablename__ = "report"
-    __table_args__ = (UniqueConstraint("job_id", "kind"),)
+    __table_args__ = (Index("report_of_job", "job_id", "id"),)
     id: Mapped[int] = mapped_column(primary_key=True)
     job_id: Mapped[int] = mapped_column(ForeignKey("job.id"))
     kind: Mapped[str] = mapped_column(String(16))

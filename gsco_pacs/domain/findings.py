@@ -127,6 +127,42 @@ class Exclusion:
     """True if something broke (the report is then PARTIAL); False if the input simply did not fit."""
 
 
+class ObjectKind(StrEnum):
+    """What a result may consist of: two SRs, and the evidence that they point at."""
+
+    NARRATIVE = "narrative"
+    CODED = "coded"
+    CAPTURE = "capture"
+    SEGMENTATION = "segmentation"
+    PARAMETRIC_MAP = "parametric_map"
+
+    @property
+    def is_evidence(self) -> bool:
+        """Whether the consult stage makes it, and the SRs may point at it."""
+        return self not in (ObjectKind.NARRATIVE, ObjectKind.CODED)
+
+    @property
+    def words(self) -> str:
+        """What a person calls it: "narrative report", "parametric map"."""
+        return self.replace("_", " ") + ("" if self.is_evidence else " report")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A reference to an object that the consult stage made: what it is, who made it, and of what."""
+
+    kind: ObjectKind
+    sop_class_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    number: int
+    """Instance Number in its series."""
+    specialist: str
+    labels: tuple[str, ...]
+    sources: tuple[str, ...]
+    """SOP Instance UIDs of the study's images that it was made from."""
+
+
 @dataclass(frozen=True)
 class Familiarity:
     """How near the pictures that a specialist read lie to what it learnt from."""
@@ -160,6 +196,8 @@ class Consultation:
     """Words of the bundle for what is examined, such as "chest X-ray"."""
     familiarity: tuple[Familiarity, ...] = ()
     """One for each specialist with a case index."""
+    evidence: tuple[Evidence, ...] = ()
+    """The objects that stand beside the SRs, in the order of their making."""
 
 
 @dataclass(frozen=True)
@@ -220,18 +258,11 @@ class Draft:
     """Why the generalist was asked or was not; None in drafts from before there was a gate."""
 
 
-class ReportKind(StrEnum):
-    """The two SRs of a result."""
-
-    NARRATIVE = "narrative"
-    CODED = "coded"
-
-
 @dataclass(frozen=True)
 class Report:
-    """One SR document, encoded once; the same UID always means the same bytes."""
+    """One object of a result, an SR or its evidence, encoded once; the same UID always means the same bytes."""
 
-    kind: ReportKind
+    kind: ObjectKind
     sop_class_uid: str
     study_instance_uid: str
     series_instance_uid: str
@@ -245,7 +276,7 @@ class Report:
 class Predecessor:
     """The report of an earlier revision that a new one supersedes."""
 
-    kind: ReportKind
+    kind: ObjectKind
     sop_class_uid: str
     series_instance_uid: str
     sop_instance_uid: str

@@ -13,7 +13,7 @@ def open_destination(name: str, config: Config) -> Destination:
     if isinstance(settings, FolderDestination):
         from gsco_pacs.adapters.folder import Folder
 
-        return Folder(name, config.absolute(settings.path))
+        return Folder(name, config.absolute(settings.path), settings.objects)
     from gsco_pacs.adapters.store_scu import StoreScu
 
     return StoreScu(name, settings, config.receiver.ae_title)

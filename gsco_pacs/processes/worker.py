@@ -17,12 +17,13 @@ from celery import Celery
 from celery.signals import worker_process_init
 from pydantic import TypeAdapter
 
+from gsco_pacs import __version__
 from gsco_pacs.adapters.file_store import FileStore
 from gsco_pacs.adapters.job_ledger import Claim, JobLedger
 from gsco_pacs.adapters.queue import WAKE, open_app, wake
 from gsco_pacs.adapters.upkeep import Upkeep
 from gsco_pacs.config import Config, RouteSettings
-from gsco_pacs.consultation import Drafted, consult_stage, deliver_stage, draft_stage
+from gsco_pacs.consultation import Drafted, config_sha256, consult_stage, deliver_stage, draft_stage
 from gsco_pacs.domain.errors import (
     LostLeaseError,
     NotApplicableError,
@@ -37,6 +38,7 @@ from gsco_pacs.domain.study import StoredFile
 from gsco_pacs.ports import Generalist, Specialist
 from gsco_pacs.processes.choices import open_destination, open_generalist, open_specialists, specialists_of
 from gsco_pacs.processes.parts import open_database, open_store, start_logging
+from gsco_pacs.sr.evidence import Origin
 from gsco_pacs.steps.deliver import Deliveries, Failure
 
 log = logging.getLogger(__name__)
@@ -180,8 +182,16 @@ class Desk:
     def _consult(self, claim: Claim) -> State:
         route = RouteSettings.model_validate(claim.route)
         specialists = [member for name in route.specialists for member in self._members(name)]
-        consultation = consult_stage(self._files(claim), specialists, route, claim.study.patient_id)
-        return self._jobs.finish(claim, CONSULTATION.dump_python(consultation, mode="json"))
+        origin = Origin(
+            study=claim.study,
+            equipment=self._config.equipment,
+            node_version=__version__,
+            config_sha256=config_sha256(route),
+            run=claim.run,
+            at=claim.stage_began_at.astimezone(),
+        )
+        consultation, evidence = consult_stage(self._files(claim), specialists, route, origin)
+        return self._jobs.finish(claim, CONSULTATION.dump_python(consultation, mode="json"), evidence)
 
     def _draft(self, claim: Claim) -> State:
         route = RouteSettings.model_validate(claim.route)

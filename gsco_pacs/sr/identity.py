@@ -3,7 +3,7 @@
 import json
 import uuid
 
-from gsco_pacs.domain.findings import Consultation, Draft, ModelIdentity, Provenance, ReportKind
+from gsco_pacs.domain.findings import Consultation, Draft, ModelIdentity, ObjectKind, Provenance
 from gsco_pacs.domain.study import Study
 
 _NAMESPACE = uuid.UUID("0f0a4d55-3a35-4c5e-9c37-6f6fbd2d6b1e")
@@ -30,9 +30,15 @@ def result_key(
     )
 
 
-def report_uids(key: tuple[object, ...], kind: ReportKind) -> tuple[str, str]:
+def report_uids(key: tuple[object, ...], kind: ObjectKind) -> tuple[str, str]:
     """(Series Instance UID, SOP Instance UID) of the report of ``kind``."""
     return uid_of("series", kind, key), uid_of("instance", kind, key)
+
+
+def evidence_uids(kind: ObjectKind, key: object, specialist: ModelIdentity, part: object) -> tuple[str, str]:
+    """(Series, SOP Instance UID) of an object that ``specialist`` made; one series for each specialist and kind."""
+    build = (specialist.name, specialist.version, specialist.sha256)
+    return uid_of("series", kind, key, build), uid_of("instance", kind, key, build, part)
 
 
 def device_uid(model: ModelIdentity) -> str:

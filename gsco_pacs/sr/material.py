@@ -11,7 +11,8 @@ from gsco_pacs.config import Equipment
 from gsco_pacs.domain.errors import BadObjectError
 from gsco_pacs.domain.findings import Consultation, Draft, Exclusion, ModelIdentity, Predecessor, Provenance
 from gsco_pacs.domain.study import Instance, Study
-from gsco_pacs.sr.identity import result_key, uid_of
+from gsco_pacs.sr.equipment import Maker
+from gsco_pacs.sr.identity import result_key
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +51,9 @@ class Material:
         return tuple(dict.fromkeys((*self.consultation.specialists, self.draft.generalist)))
 
     @cached_property
-    def station_uid(self) -> str:
-        """Device UID of the node with these builds of its models."""
-        names = (self.equipment.manufacturer, self.equipment.model_name, self.equipment.serial_number)
-        builds = [(model.name, model.version, model.sha256) for model in self.models]
-        return uid_of("node", names, self.provenance.node_version, builds)
+    def maker(self) -> Maker:
+        """The node and the models that the reports are signed with."""
+        return Maker(self.equipment, self.provenance.node_version, self.models, self.at)
 
     @cached_property
     def images(self) -> dict[str, tuple[Instance, Dataset]]:

@@ -54,7 +54,7 @@ def context(material: Material) -> Iterable[ContentItem]:
     """Language (TID 1204), the node as device observer (TID 1001, 1002, 1004) and the procedure reported."""
     equipment = material.equipment
     observer = DeviceObserverIdentifyingAttributes(
-        uid=material.station_uid,
+        uid=material.maker.uid,
         name=plain(equipment.station_name),
         manufacturer_name=plain(equipment.manufacturer),
         model_name=plain(equipment.model_name),

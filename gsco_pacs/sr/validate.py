@@ -17,7 +17,7 @@ def validate(report: Report) -> None:
     """Nothing, if dciodvfy finds no error in ``report``; else InvalidReportError with its lines, values left out."""
     errors = errors_in(report.content)
     if errors:
-        raise InvalidReportError(f"dciodvfy refuses the {report.kind} report: " + " | ".join(errors))
+        raise InvalidReportError(f"dciodvfy refuses the {report.kind.words}: " + " | ".join(errors))
 
 
 def errors_in(content: bytes) -> list[str]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from pydicom import Dataset
 
 from gsco_pacs.config import Equipment
-from gsco_pacs.domain.findings import Consultation, Draft, Predecessor, Provenance, Report, ReportKind
+from gsco_pacs.domain.findings import Consultation, Draft, ObjectKind, Predecessor, Provenance, Report
 from gsco_pacs.domain.study import Study
 from gsco_pacs.sr.coded import coded
 from gsco_pacs.sr.document import encode
@@ -35,8 +35,8 @@ def compose(
     """
     material = Material(study, headers, consultation, draft, provenance, equipment, predecessors, at)
     reports = (
-        encode(ReportKind.NARRATIVE, narrative(material), material),
-        encode(ReportKind.CODED, coded(material), material),
+        encode(ObjectKind.NARRATIVE, narrative(material), material),
+        encode(ObjectKind.CODED, coded(material), material),
     )
     for report in reports:
         validate(report)

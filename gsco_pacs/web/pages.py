@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from gsco_pacs.domain.findings import ObjectKind
 from gsco_pacs.domain.job import State
 from gsco_pacs.web import words
 from gsco_pacs.web.asking import Page, Search, WantedState, facts_of
@@ -30,6 +31,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {"clock": words.clock, "size": words.size, "query": urlencode}
     environment.globals |= {"meanings": words.MEANINGS, "states": list(State), "span": words.span}
+    environment.filters["kind"] = lambda kind: ObjectKind(kind).words
     return environment
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 from pydantic import TypeAdapter
 
-from gsco_pacs.domain.findings import Briefing, Consultation, Draft, ReportKind
+from gsco_pacs.domain.findings import Briefing, Consultation, Draft, ObjectKind
 from gsco_pacs.domain.job import Stage
 from gsco_pacs.sr.reading import as_html
 from gsco_pacs.web.facts import Facts
@@ -67,6 +67,6 @@ def _chapter(facts: Facts, history: "StudyHistory", revision: "Revision") -> Cha
 
 
 def _narrative(facts: Facts, revision: "Revision") -> Markup | None:
-    narrative = next((r for r in revision.reports if r.kind == ReportKind.NARRATIVE), None)
+    narrative = next((r for r in revision.reports if r.kind == ObjectKind.NARRATIVE), None)
     # as_html escapes every text of the file.
     return None if narrative is None else Markup(as_html(facts.report(narrative.sop_instance_uid)))  # noqa: S704

@@ -7,6 +7,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from gsco_pacs.domain.findings import ObjectKind
 from gsco_pacs.domain.job import Event
 from gsco_pacs.domain.study import Trial
 from gsco_pacs.web.words import span, title, tone
@@ -53,7 +54,7 @@ def _of_moment(moment: "Moment", arrived: str) -> Entry:
 
 
 def _of_delivery(delivery: "Delivery") -> Entry:
-    text = f"The {delivery.kind} report was taken: {delivery.status}"
+    text = f"The {ObjectKind(delivery.kind).words} was taken: {delivery.status}"
     return Entry(delivery.taken_at, f"Report at {delivery.destination}", text, "good", "worker")
 
 
