@@ -37,7 +37,7 @@ def evaluate_honesty(
     context: typer.Context,
     generalist: Annotated[list[str], typer.Argument(help="Names in config.yaml's `generalists`.")],
     n: Annotated[int, typer.Option(help="How many synthetic studies.")] = 20,
-    template: Annotated[str, typer.Option(help="The prompt: briefed, gsco or gsco-single.")] = "briefed",
+    template: Annotated[str, typer.Option(help="The prompt, as in a route.")] = "briefed",
 ) -> None:
     """How often a generalist denies, invents or leaks a finding, and what the gate lets through."""
     from gsco_pacs.processes.measuring import measure_honesty

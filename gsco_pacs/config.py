@@ -161,8 +161,8 @@ class RouteSettings(Settings):
     """One of `generalists`."""
     mode: Mode = Mode.MOED_RAD
     """What the generalist is told: `specialists` (it is not asked), `generalist` (nothing), `moed`, `rad`, `moed+rad`."""
-    template: Literal["gsco", "gsco-single", "briefed"] = "briefed"
-    """The prompt: `gsco` is the published one (bare labels; `gsco-single` if exactly one applies), `briefed` adds probabilities."""
+    template: Literal["gsco", "gsco-single", "options", "options-single", "briefed"] = "briefed"
+    """The prompt: `gsco` is the published one (bare labels), `options` ours for a diagnosis with all members' probabilities (each `-single` if exactly one option applies), `briefed` asks for a report."""
     gate: GateSettings = GateSettings()
     """When the generalist is asked."""
     similar_cases: Annotated[int, Field(ge=0, le=100)] = 10

@@ -56,7 +56,7 @@ def test_bare_labels_carry_no_probability() -> None:
 @pytest.mark.parametrize("mode", [Mode.GENERALIST, Mode.MOED, Mode.RAD, Mode.MOED_RAD])
 def test_the_mode_alone_decides_which_lists_are_shown(mode: Mode, template: str) -> None:
     prompt = told(mode, template).prompt
-    assert ("specialist models" in prompt) == mode.opinions_shown
+    assert ("specialist models" in prompt.lower()) == mode.opinions_shown
     assert ("similar cases" in prompt.lower()) == mode.cases_shown
 
 
@@ -73,6 +73,28 @@ def test_our_briefing_puts_the_neighbours_first_and_what_is_present_last() -> No
         "The specialist models are uncertain about: pneumonia 30 %.",
         "The specialist models hold present: lung mass 80 %, pleural effusion 80 %.",
     ]
+
+
+def test_options_are_ranked_by_all_members_and_stand_right_before_the_answer() -> None:
+    members = [opinion("Mass", U, "second"), opinion("Effusion", P, "second")]
+    both = consultation({"Effusion": P, "Mass": P, "Pneumothorax": A}, RECALLED, members)
+    prompt = brief(both, FINDINGS[:1] + FINDINGS[6:7] + FINDINGS[-1:], Mode.MOED_RAD, "options-single").prompt
+    assert prompt == (
+        "Diagnosis of a chest X-ray.\n"
+        "Options: Effusion, Mass, No Finding.\n"
+        "Similar cases (3): Effusion 2, Mass 1, No Finding 1.\n"
+        "Specialist models, likelihood in percent:\n"
+        "Effusion 80 80\n"
+        "Mass 80 30\n"
+        "Pneumothorax 02\n"
+        "Answer with exactly one option."
+    )
+
+
+def test_options_without_opinions_and_cases_are_the_question_alone() -> None:
+    assert brief(consultation(HELD, RECALLED), FINDINGS[-2:], Mode.GENERALIST, "options").prompt == (
+        "Diagnosis of a chest X-ray.\nOptions: Nodule, No Finding.\nAnswer with one or more options."
+    )
 
 
 def test_two_specialists_on_one_finding_are_both_quoted() -> None:
@@ -174,6 +196,8 @@ def test_a_study_whose_tags_give_orders_yields_the_same_briefing(tmp_path: Path)
 PUBLISHED = {
     "briefed-v1.txt": "26fd62550218abef",
     "gsco-single-v1.txt": "fdfd07bfc6e3099e",
+    "options-single-v1.txt": "dab80c3098b705f6",
+    "options-v1.txt": "7dfbdecfc7375677",
     "gsco-v1.txt": "de0a063b6a36f503",
     "retry-v1.txt": "3f397d68e6b3c04c",
 }

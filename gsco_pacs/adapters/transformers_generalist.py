@@ -27,6 +27,7 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
+from gsco_pacs.adapters.option_scores import likeliest, option_scores
 from gsco_pacs.domain.errors import ConfigError, OutOfResourcesError
 from gsco_pacs.domain.findings import Answer, Briefing, ModelIdentity
 from gsco_pacs.ports import Picture
@@ -72,7 +73,10 @@ class TransformersGeneralist:
         )
 
     def answer(self, briefing: Briefing, pictures: Sequence[Picture]) -> Answer:
-        """One greedy answer; OutOfResourcesError if memory runs out."""
+        """One greedy answer, with the options' likelihoods if there are options; OutOfResourcesError if memory runs out.
+
+        Where the briefing says so, the likelihoods are the answer: nothing is written freely.
+        """
         images = [_image(picture) for picture in pictures] if self._sees else []
         inputs = self._encoded(briefing.prompt, images).to(self._model.device)
         for name, value in inputs.items():
@@ -80,13 +84,21 @@ class TransformersGeneralist:
                 inputs[name] = value.to(self._model.dtype)
         try:
             with torch.inference_mode():
+                scores = self._scores(briefing, inputs) if briefing.closed else {}
+                if briefing.by_likelihood:
+                    return Answer(
+                        likeliest(briefing, scores), self.identity, image_seen=bool(images), scores=scores
+                    )
                 output = self._model.generate(**inputs, generation_config=self._generation)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise OutOfResourcesError(f"{self._path.name}: no memory left for an answer.") from error
         prompt_length = 0 if self._config.is_encoder_decoder else inputs["input_ids"].shape[1]
         new = output[0, prompt_length:]
         text: str = self._tokenizer.decode(new, skip_special_tokens=True).strip()
-        return Answer(text, self.identity, image_seen=bool(images), finished=self._ended(new))
+        return Answer(text, self.identity, image_seen=bool(images), finished=self._ended(new), scores=scores)
+
+    def _scores(self, briefing: Briefing, inputs: Any) -> dict[str, float]:
+        return option_scores(self._model, self._tokenizer, inputs, briefing.options, single=briefing.single)
 
     @cached_property
     def _config(self) -> PretrainedConfig:

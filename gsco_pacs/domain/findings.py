@@ -1,7 +1,7 @@
 """What is said about a study: opinions of specialists, similar cases, the briefing, the draft and its reports."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -210,6 +210,23 @@ class Briefing:
     template_sha256: str
     options: tuple[str, ...]
     """The closed list of findings that the answer may name."""
+    normal: str = ""
+    """The option that says that nothing was found; empty if there is none."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the answer must consist of options (a diagnosis) and not of sentences."""
+        return self.template.startswith(("gsco", "options"))
+
+    @property
+    def single(self) -> bool:
+        """Whether it must be exactly one option."""
+        return self.template.startswith(("gsco-single", "options-single"))
+
+    @property
+    def by_likelihood(self) -> bool:
+        """Whether the answer is chosen by the likelihoods of the options where a backend knows them."""
+        return self.template.startswith("options")
 
 
 @dataclass(frozen=True)
@@ -221,6 +238,10 @@ class Answer:
     image_seen: bool
     finished: bool = True
     """False if the answer was cut at its length limit."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Option -> probability, by the model's likelihoods; empty if no option was asked for or the backend cannot say.
+
+    They sum to 1 where exactly one option applies; else each stands for itself."""
 
 
 @dataclass(frozen=True)

@@ -181,8 +181,8 @@ def _violated(briefing: Briefing, consultation: Consultation, answer: Answer) ->
 
 
 def _judged(gate: Gate, briefing: Briefing, answer: Answer) -> Gated:
-    if briefing.template.startswith("gsco"):
-        return gate.diagnosis(answer, single=briefing.template.startswith("gsco-single"))
+    if briefing.closed:
+        return gate.diagnosis(answer, single=briefing.single)
     return gate.report(answer)
 
 

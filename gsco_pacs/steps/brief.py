@@ -3,18 +3,19 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
+from statistics import fmean
 from string import Template
 
-from gsco_pacs.domain.findings import Briefing, Consultation, Finding, Mode, Presence, percent
+from gsco_pacs.domain.findings import Briefing, Consultation, Finding, Mode, Opinion, Presence, percent
 from gsco_pacs.grounding.positions import Position, Positions, assessed, positions_of
 
-VERSIONS = {"gsco": "gsco-v1", "gsco-single": "gsco-single-v1", "briefed": "briefed-v1"}
+VERSIONS = {name: f"{name}-v1" for name in ("gsco", "gsco-single", "options", "options-single", "briefed")}
 """Template as it is called in config.yaml -> its file. A changed text is a new file with a new number."""
 
-_OPINIONS = frozenset({"moed", "absent", "uncertain", "present"})
-_CASES = frozenset({"rad", "similar"})
+_OPINIONS = frozenset({"moed", "ranking", "absent", "uncertain", "present"})
+_CASES = frozenset({"rad", "tally", "similar"})
 _NO_FINDING = "no finding"
 _NONE = "none"
 
@@ -23,8 +24,9 @@ def brief(consultation: Consultation, findings: tuple[Finding, ...], mode: Mode,
     """The prompt for ``mode`` made from ``template``; empty in the mode ``specialists``, in which nobody is asked.
 
     Nothing of a DICOM header enters: only labels, words and numbers of the bundles. ``gsco`` is the prompt of GSCo
-    (He et al. 2026) with bare labels, for one or more options; ``gsco-single`` its form for exactly one; ``briefed``
-    adds calibrated probabilities. A line of a template whose list the mode does not show is left out.
+    (He et al. 2026) with bare labels, for one or more options; ``options`` asks the same with every member's
+    probability, likeliest option first; ``-single`` is their form for exactly one; ``briefed`` asks for a report from
+    calibrated probabilities. A line of a template whose list the mode does not show is left out.
     """
     name = VERSIONS[template]
     content = files("gsco_pacs").joinpath("prompts", f"{name}.txt").read_bytes()
@@ -33,13 +35,14 @@ def brief(consultation: Consultation, findings: tuple[Finding, ...], mode: Mode,
         Template(line).substitute(values) for line in content.decode().splitlines() if _shown(line, mode)
     ]
     # The published prompt is a triple-quoted string whose line breaks become spaces, also the first and the last.
-    prompt = "\n".join(lines) if template == "briefed" else f" {' '.join(lines)} "
+    prompt = f" {' '.join(lines)} " if template.startswith("gsco") else "\n".join(lines)
     return Briefing(
         mode=mode,
         prompt="" if mode is Mode.SPECIALISTS else prompt,
         template=name,
         template_sha256=hashlib.sha256(content).hexdigest(),
         options=tuple(dict.fromkeys(finding.label for finding in findings)),
+        normal=next((finding.label for finding in findings if finding.normal), ""),
     )
 
 
@@ -62,16 +65,35 @@ def _values(consultation: Consultation, findings: tuple[Finding, ...]) -> Mappin
         "rad": ",".join(label for labels in recalled for label in labels) or _NONE,
         "moed": ",".join(present) or normal,
         "similar": _counted(recalled, known),
+        "plain_options": ", ".join(known),
+        "recalled": str(len(recalled)),
+        "tally": ", ".join(f"{label} {n}" for label, n in _counts(recalled).most_common()) or _NONE,
+        "ranking": _ranking(consultation.opinions),
         **{presence.value: _estimates(positions, presence) for presence in Presence},
     }
 
 
 def _counted(recalled: Iterable[list[str]], known: Mapping[str, Finding]) -> str:
     cases = list(recalled)
-    counts = Counter(label for labels in cases for label in dict.fromkeys(labels))
-    return (
-        ", ".join(f"{_words(label, known)} {n} of {len(cases)}" for label, n in counts.most_common()) or _NONE
-    )
+    counts = _counts(cases).most_common()
+    return ", ".join(f"{_words(label, known)} {n} of {len(cases)}" for label, n in counts) or _NONE
+
+
+def _counts(recalled: Iterable[list[str]]) -> Counter[str]:
+    return Counter(label for labels in recalled for label in dict.fromkeys(labels))
+
+
+def _ranking(opinions: Iterable[Opinion]) -> str:
+    """A line for each option with every member's percent in two digits, such as "Mass 62 07"; the likeliest first."""
+    held: dict[str, list[float]] = {}
+    for opinion in opinions:
+        held.setdefault(opinion.finding.label, []).append(opinion.probability)
+    ranked = sorted(held.items(), key=lambda item: -fmean(item[1]))
+    return "".join(f"\n{label} {_two_digits(said)}" for label, said in ranked) or f" {_NONE}"
+
+
+def _two_digits(probabilities: Sequence[float]) -> str:
+    return " ".join(f"{min(99, max(1, round(100 * p))):02d}" for p in probabilities)
 
 
 def _words(label: str, known: Mapping[str, Finding]) -> str:

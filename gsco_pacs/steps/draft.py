@@ -73,14 +73,9 @@ def _attempts(
 
 def _attempt(briefing: Briefing, generalist: Generalist, pictures: Sequence[Picture], gate: Gate) -> _Attempt:
     answer = generalist.answer(briefing, pictures)
-    if _closed(briefing):
-        return _Attempt(answer, gate.diagnosis(answer, single=briefing.template.startswith("gsco-single")))
+    if briefing.closed:
+        return _Attempt(answer, gate.diagnosis(answer, single=briefing.single))
     return _Attempt(answer, gate.report(answer))
-
-
-def _closed(briefing: Briefing) -> bool:
-    """Whether the answer must consist of options (the diagnosis task) and not of sentences."""
-    return briefing.template.startswith("gsco")
 
 
 def _tellable(briefing: Briefing, gated: Gated) -> tuple[str, ...]:
@@ -88,7 +83,7 @@ def _tellable(briefing: Briefing, gated: Gated) -> tuple[str, ...]:
 
     A diagnosis is asked for again only if it could not be read: the generalist may differ, it is not talked round.
     """
-    everything = briefing.mode.opinions_shown and not _closed(briefing)
+    everything = briefing.mode.opinions_shown and not briefing.closed
     told = (breach for breach in gated.breaches if everything or breach.violation in FORMAL)
     return tuple(dict.fromkeys(_told(breach) for breach in told))
 
