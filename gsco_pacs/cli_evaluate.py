@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from gsco_pacs.config import load_config
+from gsco_pacs.domain.findings import Mode
 
 evaluate = typer.Typer(no_args_is_help=True, help="Measure how good the parts are.")
 bench = typer.Typer(no_args_is_help=True, help="Measure how fast the node is.")
@@ -30,6 +31,64 @@ def evaluate_specialist(
     from gsco_pacs.processes.measuring import measure_specialist
 
     print(measure_specialist(bundle, manifest, split, reference))
+
+
+Out = Annotated[Path, typer.Option(help="Folder of the run; what is already in it is not done again.")]
+Datasets = Annotated[
+    list[str], typer.Option("--dataset", help="A module of --manifest, or NAME=PATH; may be given again.")
+]
+DataManifest = Annotated[Path | None, typer.Option("--manifest", help="CSV, one row an image.")]
+SplitOption = Annotated[Literal["val", "test"], typer.Option(help="Choose on val, look at test once.")]
+Bundles = Annotated[
+    list[Path] | None, typer.Option("--bundles", help="Directory of bundles, instead of the configured ones.")
+]
+Assigned = Annotated[
+    list[str] | None,
+    typer.Option("--specialist", help="NAME=BUNDLE, for a data set that no bundle calls its own."),
+]
+PerTask = Annotated[int, typer.Option(min=0, help="Cases of each data set for the generalist; 0 = all.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Processes that share the cases.")]
+
+
+@evaluate.command("run")
+def evaluate_run(
+    context: typer.Context,
+    out: Out,
+    dataset: Datasets,
+    manifest: DataManifest = None,
+    split: SplitOption = "test",
+    mode: Annotated[
+        list[Mode] | None, typer.Option(help="Who works together; all modes if none is given.")
+    ] = None,
+    template: Annotated[
+        list[str] | None, typer.Option(help="The prompt of diagnoses (gsco); may be given again.")
+    ] = None,
+    generalist: Annotated[str, typer.Option(help="Name in config.yaml's `generalists`.")] = "structured",
+    bundles: Bundles = None,
+    specialist: Assigned = None,
+    per_task: PerTask = 0,
+    jobs: Jobs = 1,
+) -> None:
+    """Ask specialists and generalist about every case of data sets, in any modes; can be interrupted and resumed."""
+    from gsco_pacs.evaluation.records import Variant
+    from gsco_pacs.evaluation.summary import as_markdown
+    from gsco_pacs.processes.evaluating import Request, evaluate
+
+    variants = tuple(Variant(one, name) for name in template or ["gsco"] for one in mode or list(Mode))
+    request = Request(
+        out=out,
+        datasets=tuple(dataset),
+        manifest=manifest,
+        splits=(split,),
+        variants=variants,
+        generalist=generalist,
+        bundles=tuple(bundles or ()),
+        specialists=tuple(specialist or ()),
+        per_task=per_task,
+        jobs=jobs,
+    )
+    evaluate(load_config(context.obj), request)
+    print(as_markdown(out, split))
 
 
 @evaluate.command("honesty")

@@ -1,0 +1,128 @@
+"""Puts one case to the generalist in one variant of the briefing and reads its answer strictly."""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from string import Template
+
+from gsco_pacs.datasets.cases import EvaluationCase, Task
+from gsco_pacs.domain.findings import Answer, Briefing, Consultation, Draft, Finding, ModelIdentity
+from gsco_pacs.evaluation.records import AnswerRecord, CaseRecord, Variant
+from gsco_pacs.grounding.options import NotAnOptionError, chosen
+from gsco_pacs.ports import Generalist, Picture
+from gsco_pacs.steps.brief import brief
+from gsco_pacs.steps.draft import draft
+
+RETRY = "retry-v1"
+
+
+@dataclass(frozen=True, eq=False)
+class Inquiry:
+    """One case with one finished briefing: all that a process needs to ask."""
+
+    record: CaseRecord
+    case: EvaluationCase
+    variant: Variant
+    briefing: Briefing
+    findings: tuple[Finding, ...]
+    consultation: Consultation
+
+    @property
+    def prompt_sha256(self) -> str:
+        """Of the prompt as it is sent first; an answer is only as old as its prompt."""
+        return hashlib.sha256(self.briefing.prompt.encode()).hexdigest()
+
+
+def inquiry(
+    record: CaseRecord,
+    case: EvaluationCase,
+    variant: Variant,
+    findings: tuple[Finding, ...],
+    consultation: Consultation,
+) -> Inquiry:
+    """The case with its briefing; a case of which exactly one option is true gets the template's form for one."""
+    template = "gsco-single" if variant.template == "gsco" and record.single else variant.template
+    briefing = brief(consultation, findings, variant.mode, template)
+    return Inquiry(record, case, variant, briefing, findings, consultation)
+
+
+class _Listener:
+    """Keeps what the generalist answered, so that every call is counted."""
+
+    def __init__(self, inner: Generalist) -> None:
+        self._inner = inner
+        self.answers: list[Answer] = []
+
+    @property
+    def identity(self) -> ModelIdentity:
+        return self._inner.identity
+
+    def answer(self, briefing: Briefing, pictures: Sequence[Picture]) -> Answer:
+        self.answers.append(self._inner.answer(briefing, pictures))
+        return self.answers[-1]
+
+
+def asked(generalist: Generalist, inquiry: Inquiry) -> AnswerRecord:
+    """The answer; one that is not made of the options is asked for once more, then it is a failure and never a guess."""
+    begun = time.perf_counter()
+    pictures = inquiry.case.images.pictures()
+    listener = _Listener(generalist)
+    if inquiry.record.task is Task.DIAGNOSIS:
+        text, labels, failure = _diagnosed(listener, inquiry, pictures)
+    elif inquiry.record.task is Task.REPORT:
+        text, labels, failure = _reported(listener, inquiry, pictures)
+    else:
+        answer = listener.answer(inquiry.briefing, pictures)
+        text, labels, failure = answer.text, (), "" if answer.text else "nothing was said"
+    return AnswerRecord(
+        case=inquiry.record.id,
+        variant=inquiry.variant,
+        prompt_sha256=inquiry.prompt_sha256,
+        text=text,
+        labels=labels,
+        failure=failure,
+        calls=len(listener.answers),
+        seconds=time.perf_counter() - begun,
+    )
+
+
+_Read = tuple[str, tuple[str, ...], str]
+
+
+def _diagnosed(generalist: _Listener, inquiry: Inquiry, pictures: Sequence[Picture]) -> _Read:
+    first = generalist.answer(inquiry.briefing, pictures)
+    labels, failure = _read(first, inquiry)
+    if not failure:
+        return first.text, labels, ""
+    text = files("gsco_pacs").joinpath("prompts", f"{RETRY}.txt").read_text(encoding="utf-8")
+    again = Template(text).substitute(reasons=failure)
+    second = generalist.answer(
+        replace(inquiry.briefing, prompt=f"{inquiry.briefing.prompt}\n{again}"), pictures
+    )
+    labels, failure = _read(second, inquiry)
+    return second.text, labels, failure
+
+
+def _read(answer: Answer, inquiry: Inquiry) -> tuple[tuple[str, ...], str]:
+    if not answer.finished:
+        return (), "the answer was cut at its length limit"
+    try:
+        labels = chosen(answer.text, inquiry.briefing.options, single=inquiry.record.single)
+    except NotAnOptionError as error:
+        return (), str(error)
+    normal = {finding.label for finding in inquiry.findings if finding.normal}
+    if not inquiry.record.single and normal & set(labels) and len(labels) > 1:
+        return (), "the answer names a finding and none at once"
+    return labels, ""
+
+
+def _reported(generalist: _Listener, inquiry: Inquiry, pictures: Sequence[Picture]) -> _Read:
+    made = draft(inquiry.briefing, inquiry.consultation, generalist, pictures)
+    return report_text(made), (), ""
+
+
+def report_text(made: Draft) -> str:
+    """Findings and impression as one text, as reports are compared."""
+    return " ".join(statement.text for statement in (*made.findings, *made.impression))

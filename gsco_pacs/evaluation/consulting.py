@@ -1,0 +1,94 @@
+"""Asks the specialists about a case of a data set, and what becomes of their opinions in a variant of the briefing."""
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from gsco_pacs.datasets.cases import EvaluationCase
+from gsco_pacs.domain.findings import Code, Consultation, Finding
+from gsco_pacs.evaluation.records import CaseRecord, ConsultationRecord, Variant
+from gsco_pacs.ports import Specialist
+from gsco_pacs.steps.consult import consult
+from gsco_pacs.steps.recall import recall
+
+MOST_SIMILAR = 20
+"""So many similar cases are kept of each specialist; a variant shows the nearest of them."""
+
+
+def consulted(case: EvaluationCase, id_: str, specialists: Sequence[Specialist]) -> ConsultationRecord:
+    """Every opinion and the similar cases of other patients; no opinion at all without specialists."""
+    begun = time.perf_counter()
+    pictures = case.images.pictures() if specialists else ()
+    sessions = []
+    for specialist in specialists:
+        said = consult(specialist, pictures)
+        sessions.append(
+            (said.opinions, recall(specialist, said.looks, k=MOST_SIMILAR, patient_id=case.group))
+        )
+    consultation = Consultation(
+        specialists=tuple(specialist.identity for specialist in specialists),
+        read=tuple(picture.sop_instance_uid for picture in pictures),
+        opinions=tuple(opinion for opinions, _ in sessions for opinion in opinions),
+        cases=tuple(similar for _, cases in sessions for similar in cases),
+        exclusions=(),
+        region=specialists[0].examines if specialists else case.examines,
+    )
+    return ConsultationRecord(id_, hashes(specialists), consultation, time.perf_counter() - begun)
+
+
+def hashes(specialists: Sequence[Specialist]) -> tuple[str, ...]:
+    """What tells one set of specialists from another."""
+    return tuple(f"{one.identity.name} {one.identity.sha256}" for one in specialists)
+
+
+def findings_of(case: CaseRecord, consultation: Consultation) -> tuple[Finding, ...]:
+    """The findings that an answer may name, in the order of the options; in words of the bundle where it has them."""
+    known = {opinion.finding.label: opinion.finding for opinion in consultation.opinions}
+    if not case.options:
+        return tuple(known.values())
+    return tuple(known.get(option) or _unknown(option) for option in case.options)
+
+
+def varied(
+    case: CaseRecord,
+    variant: Variant,
+    consultations: Mapping[str, Consultation],
+    others: Sequence[CaseRecord],
+) -> Consultation:
+    """The consultation on ``case`` as ``variant`` has it; ``others`` are all cases of its data set and split."""
+    own = consultations[case.id]
+    donor = _donor(case, others) if _is_corrupted(case, variant.corrupted) else None
+    opinions = (consultations[donor.id] if donor else own).opinions
+    names = tuple(dict.fromkeys(opinion.specialist for opinion in opinions))
+    asked = names[: variant.members or None]
+    ranks: dict[str, int] = {}
+    cases = []
+    for similar in own.cases:
+        ranks[similar.specialist] = ranks.get(similar.specialist, 0) + 1
+        if ranks[similar.specialist] <= variant.similar:
+            cases.append(similar)
+    return replace(own, opinions=tuple(o for o in opinions if o.specialist in asked), cases=tuple(cases))
+
+
+def shuffled_place(case: CaseRecord, purpose: str) -> str:
+    """Orders cases by chance, always in the same way: for samples and exchanges."""
+    return hashlib.sha256(f"{purpose}|{case.id}".encode()).hexdigest()
+
+
+def _is_corrupted(case: CaseRecord, percent: int) -> bool:
+    return int(shuffled_place(case, "corrupted")[:8], 16) < percent / 100 * 16**8
+
+
+def _donor(case: CaseRecord, others: Sequence[CaseRecord]) -> CaseRecord | None:
+    """A case with another truth: the next one in an order by chance, so that no case lends its opinions to all."""
+    different = [other for other in others if set(other.truth) != set(case.truth)]
+    if not different:
+        return None
+    here = shuffled_place(case, "exchanged")
+    return min(different, key=lambda other: ((place := shuffled_place(other, "exchanged")) < here, place))
+
+
+def _unknown(option: str) -> Finding:
+    """A finding that no bundle describes: its label is its words."""
+    return Finding(option, option, Code(option[:16], "99LOCAL", option[:64]))

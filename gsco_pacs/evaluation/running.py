@@ -1,0 +1,149 @@
+"""Runs cases through the specialists and the generalist; what is already in the run's folder is not done again."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from gsco_pacs.adapters.progress_bar import Told
+from gsco_pacs.datasets.cases import EvaluationCase, Task
+from gsco_pacs.domain.errors import ConfigError
+from gsco_pacs.domain.findings import Mode
+from gsco_pacs.evaluation.asking import Inquiry, asked, inquiry
+from gsco_pacs.evaluation.consulting import consulted, findings_of, hashes, shuffled_place, varied
+from gsco_pacs.evaluation.records import (
+    AnswerRecord,
+    CaseRecord,
+    ConsultationRecord,
+    RunFolder,
+    Variant,
+    recorded,
+)
+from gsco_pacs.evaluation.spreading import spread
+from gsco_pacs.ports import Generalist, Specialist
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """The cases of one data set and split, with the specialists that are asked about them."""
+
+    split: str
+    cases: tuple[EvaluationCase, ...]
+    open_specialists: Callable[[], tuple[Specialist, ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What a run does."""
+
+    chosen: tuple[Chosen, ...]
+    variants: tuple[Variant, ...]
+    open_generalist: Callable[[], Generalist]
+    per_task: int = 0
+    """How many cases of each data set are put to the generalist; 0 = all. The specialists see all of them."""
+    jobs: int = 1
+
+
+def run(plan: Plan, folder: RunFolder, progress: Told) -> None:
+    """Consult the specialists on every case, then ask the generalist about each in every variant."""
+    records = _record(plan, folder)
+    for chosen in plan.chosen:
+        _consult(chosen, plan, folder, progress)
+    _ask(plan, records, folder, progress)
+
+
+def _record(plan: Plan, folder: RunFolder) -> dict[str, CaseRecord]:
+    known = {record.id: record for record in folder.cases}
+    for chosen in plan.chosen:
+        for case in chosen.cases:
+            record = recorded(case, chosen.split)
+            if known.get(record.id) != record:
+                folder.cases.add(record)
+                known[record.id] = record
+    return known
+
+
+@dataclass(frozen=True, eq=False)
+class _Consultant:
+    """Opens the specialists where they are needed."""
+
+    open_specialists: Callable[[], tuple[Specialist, ...]]
+
+    def __call__(self) -> Callable[[tuple[str, EvaluationCase]], ConsultationRecord]:
+        specialists = self.open_specialists()
+        return lambda piece: consulted(piece[1], piece[0], specialists)
+
+
+@dataclass(frozen=True, eq=False)
+class _Asker:
+    """Opens the generalist where it is needed."""
+
+    open_generalist: Callable[[], Generalist]
+
+    def __call__(self) -> Callable[[Inquiry], AnswerRecord]:
+        generalist = self.open_generalist()
+        return lambda piece: asked(generalist, piece)
+
+
+def _consult(chosen: Chosen, plan: Plan, folder: RunFolder, progress: Told) -> None:
+    current = hashes(chosen.open_specialists())
+    done = {record.case for record in folder.consultations if record.bundles == current}
+    work = [(recorded(case, chosen.split).id, case) for case in chosen.cases]
+    missing = [(id_, case) for id_, case in work if id_ not in done]
+    jobs = plan.jobs if len(missing) > 2 * plan.jobs else 1
+    found = spread(_Consultant(chosen.open_specialists), missing, jobs) if missing else ()
+    for n, record in enumerate(found, start=1):
+        folder.consultations.add(record)
+        progress(n, len(missing), "")
+
+
+def _ask(plan: Plan, records: dict[str, CaseRecord], folder: RunFolder, progress: Told) -> None:
+    if all(variant.mode is Mode.SPECIALISTS for variant in plan.variants):
+        return
+    answered = {(a.case, a.variant): a.prompt_sha256 for a in folder.answers}
+    missing = [
+        one
+        for one in _inquiries(plan, records, folder)
+        if answered.get((one.record.id, one.variant)) != one.prompt_sha256
+    ]
+    found = spread(_Asker(plan.open_generalist), missing, plan.jobs) if missing else ()
+    for n, answer in enumerate(found, start=1):
+        folder.answers.add(answer)
+        progress(n, len(missing), "")
+
+
+def _inquiries(plan: Plan, records: dict[str, CaseRecord], folder: RunFolder) -> Iterator[Inquiry]:
+    consultations = {record.case: record.consultation for record in folder.consultations}
+    for chosen in plan.chosen:
+        own = [(records[recorded(case, chosen.split).id], case) for case in chosen.cases]
+        everyone = [record for record, _ in own]
+        for record, case in _sample(own, plan.per_task):
+            for variant in plan.variants:
+                if variant.mode is Mode.SPECIALISTS and record.task is not Task.REPORT:
+                    continue  # nobody is asked: the decision follows from the opinions
+                told = varied(record, variant, consultations, everyone)
+                yield inquiry(record, case, variant, findings_of(record, told), told)
+
+
+def _sample(
+    cases: Sequence[tuple[CaseRecord, EvaluationCase]], number: int
+) -> Sequence[tuple[CaseRecord, EvaluationCase]]:
+    """Always the same ``number`` of them, drawn by chance; all if it is 0."""
+    if not number:
+        return cases
+    return sorted(cases, key=lambda pair: shuffled_place(pair[0], "sample"))[:number]
+
+
+def must_be_the_same(folder: RunFolder, name: str, sha256: str) -> bool:
+    """Whether the run already knows its generalist; ConfigError if another one answered in it."""
+    before = list(folder.generalists)
+    if before and (before[0].name, before[0].sha256) != (name, sha256):
+        raise ConfigError(f"{folder.path}: {before[0].name} answered in this run; give another folder.")
+    return bool(before)
+
+
+def by_data_set(records: Sequence[CaseRecord]) -> dict[tuple[str, str], list[CaseRecord]]:
+    """Data set and split -> its cases, in their order."""
+    found: dict[tuple[str, str], list[CaseRecord]] = defaultdict(list)
+    for record in records:
+        found[record.dataset, record.split].append(record)
+    return dict(found)

@@ -1,0 +1,130 @@
+"""Chooses what an evaluation needs: data sets by name, the bundles that know them, a generalist of config.yaml."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from gsco_pacs.adapters.bundle_format import METADATA, read_metadata
+from gsco_pacs.adapters.bundles import load_bundle
+from gsco_pacs.adapters.progress_bar import progress_bar
+from gsco_pacs.config import Config, OpenAIGeneralist, StructuredGeneralist, shipped
+from gsco_pacs.datasets.cases import EvaluationCase, Split
+from gsco_pacs.datasets.registry import data_set
+from gsco_pacs.domain.errors import ConfigError
+from gsco_pacs.evaluation.records import Generalist, RunFolder, Variant
+from gsco_pacs.evaluation.running import Chosen, Plan, must_be_the_same, run
+from gsco_pacs.ports import Specialist
+from gsco_pacs.processes.choices import open_generalist
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for at the command line."""
+
+    out: Path
+    datasets: tuple[str, ...]
+    """NAME=PATH, or a module of ``manifest``."""
+    manifest: Path | None
+    splits: tuple[Split, ...]
+    variants: tuple[Variant, ...]
+    generalist: str
+    bundles: tuple[Path, ...] = ()
+    """Directories of bundles; those of the configuration and the shipped ones if there is none."""
+    specialists: tuple[str, ...] = ()
+    """NAME=BUNDLE for a data set that no bundle names as its own."""
+    per_task: int = 0
+    jobs: int = 1
+
+
+def evaluate(config: Config, request: Request) -> RunFolder:
+    """The folder with everything that was asked for; what was there already is not done again."""
+    folder = RunFolder(request.out)
+    model = open_generalist(request.generalist, config)
+    if not must_be_the_same(folder, model.identity.name, model.identity.sha256):
+        identity = model.identity
+        folder.generalists.add(
+            Generalist(
+                identity.name, identity.version, identity.sha256, _parameters(request.generalist, config)
+            )
+        )
+    plan = Plan(
+        chosen=tuple(_chosen(config, request)),
+        variants=request.variants,
+        open_generalist=partial(open_generalist, request.generalist, config),
+        per_task=request.per_task,
+        jobs=request.jobs,
+    )
+    with progress_bar("evaluating", Console(stderr=True)) as progress:
+        run(plan, folder, progress)
+    return folder
+
+
+def _chosen(config: Config, request: Request) -> Iterator[Chosen]:
+    for given in request.datasets:
+        name, path = _named(given, request.manifest)
+        opener = partial(open_bundles, _bundles_for(name, config, request))
+        for split in request.splits:
+            cases: tuple[EvaluationCase, ...] = tuple(data_set(name).read(path, split))
+            yield Chosen(split, cases, opener)
+
+
+def _named(given: str, manifest: Path | None) -> tuple[str, Path]:
+    """The data set's name and path; a bare word is a module of the manifest."""
+    name, _, path = given.partition("=")
+    if path:
+        return name, Path(path)
+    if manifest is None:
+        raise ConfigError(f"{given!r} needs a path ({given}=PATH), or --manifest if it is a module of one.")
+    return f"manifest/{name}", manifest
+
+
+def open_bundles(paths: Sequence[Path]) -> tuple[Specialist, ...]:
+    """The specialists in the directories ``paths``, loaded and verified."""
+    return tuple(load_bundle(path) for path in paths)
+
+
+def _bundles_for(name: str, config: Config, request: Request) -> tuple[Path, ...]:
+    """The bundles that were named for the data set, else those that name its module as their own."""
+    known = {path.name: path for path in _all_bundles(config, request.bundles)}
+    wanted = [pair.partition("=")[2] for pair in request.specialists if pair.partition("=")[0] == name]
+    missing = [bundle for bundle in wanted if bundle not in known]
+    if missing:
+        raise ConfigError(f"There is no bundle {missing[0]!r}; there are {', '.join(sorted(known))}.")
+    if wanted:
+        return tuple(known[bundle] for bundle in wanted)
+    module = name.removeprefix("manifest/")
+    return tuple(path for path in known.values() if _module(path) == module)
+
+
+def _all_bundles(config: Config, given: Sequence[Path]) -> Iterator[Path]:
+    folders = given or [shipped("models"), *map(config.absolute, reversed(config.models))]
+    for folder in folders:
+        for path in sorted(folder.iterdir() if folder.is_dir() else ()):
+            if (path / METADATA).is_file() and "gsco" in json.loads((path / METADATA).read_bytes()):
+                yield path
+
+
+def _module(bundle: Path) -> str:
+    return read_metadata((bundle / METADATA).read_bytes())[1].module
+
+
+def _parameters(name: str, config: Config) -> int:
+    """Number of weights of a checkpoint on this machine, read from the heads of its files; 0 if there is none."""
+    settings = config.generalists[name]
+    if isinstance(settings, StructuredGeneralist | OpenAIGeneralist):
+        return 0
+    from safetensors import safe_open
+
+    total = 0
+    for file in sorted(config.absolute(settings.path).glob("*.safetensors")):
+        with safe_open(file, "numpy") as weights:
+            for key in weights.keys():  # noqa: SIM118 - not a mapping
+                size = 1
+                for side in weights.get_slice(key).get_shape():
+                    size *= side
+                total += size
+    return total
