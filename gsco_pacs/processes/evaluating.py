@@ -83,8 +83,8 @@ def _named(given: str, manifest: Path | None) -> tuple[str, Path]:
 
 
 def open_bundles(paths: Sequence[Path]) -> tuple[Specialist, ...]:
-    """The specialists in the directories ``paths``, loaded and verified."""
-    return tuple(load_bundle(path) for path in paths)
+    """Every member of the bundles in the directories ``paths``, loaded and verified."""
+    return tuple(member for path in paths for member in load_bundle(path))
 
 
 def _bundles_for(name: str, config: Config, request: Request) -> tuple[Path, ...]:
