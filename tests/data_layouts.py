@@ -313,7 +313,7 @@ def pmc_vqa(folder: Path) -> Made:
     for half in ("train", "test"):
         row = {"Figure_path": f"PMC_{half}.jpg", "Caption": "A scan.", "Question": "Which plane?"}
         row |= {f"Choice {letter}": f" {letter}:{word}" for letter, word in zip("ABCD", PLANES, strict=True)}
-        picture(folder / "images" / row["Figure_path"])
+        picture(folder / "figures" / row["Figure_path"])
         needed = table(folder / f"{half}_2.csv", [row | {"Answer": "B"}])
         cases[f"PMC_{half}.jpg#0"] = (f"PMC_{half}.jpg", ("Which plane?", "Coronal", *PLANES))
     return Made(cases, {"PMC_test.jpg#0"}, needed)

@@ -207,6 +207,15 @@ def test_a_pickle_that_would_run_something_is_refused(tmp_path: Path) -> None:
         list(data_set("path_vqa").read(tmp_path, "test"))
 
 
+def test_pmc_vqa_of_version_1_is_read_where_version_2_is_not_unpacked(tmp_path: Path) -> None:
+    LAYOUTS["pmc_vqa"](tmp_path)
+    (tmp_path / "figures").rename(tmp_path / "images")
+    new = (tmp_path / "test_2.csv").read_text().replace("Answer\r\n", "Answer,Answer_label\r\n")
+    (tmp_path / "test.csv").write_text(new.replace(",B\n", ",Coronal,B\n"))
+    (case,) = data_set("pmc_vqa").read(tmp_path, "test")
+    assert (case.answer, len(case.images.pictures())) == ("Coronal", 1)
+
+
 def test_cases_hold_no_pixels(tmp_path: Path) -> None:
     LAYOUTS["retoct"](tmp_path)
     cases = list(data_set("retoct").read(tmp_path, "test"))

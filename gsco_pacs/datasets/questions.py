@@ -2,7 +2,6 @@
 
 import io
 import pickle
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,7 @@ _MED = {
     "test": ("VQAMed2019Test", "VQAMed2019_Test_Questions_w_Ref_Answers.txt", "VQAMed2019_Test_Images"),
 }
 _LETTERS = "ABCD"
+_CHOICES = tuple(f"Choice {letter}" for letter in _LETTERS)
 
 
 def _read_rad(dataset: DataSet, path: Path, split: Split) -> Iterator[EvaluationCase]:
@@ -73,22 +73,19 @@ def _plain_pickle(file: Path) -> Any:
 
 
 def _read_pmc(dataset: DataSet, path: Path, split: Split) -> Iterator[EvaluationCase]:
-    """Version 2 of the questions; the right answer is a letter or the words of a choice."""
+    """Version 2 (figures of one panel), else version 1; the right answer is a letter or the words of a choice."""
     half = "test" if split == "test" else "train"
-    file = expected(path / f"{half}_2.csv", path / f"{half}.csv")
-    choices = tuple(f"Choice {letter}" for letter in _LETTERS)
-    folder = expected(path / "images", path / "figures")
-    for n, row in enumerate(rows_of(file, ("Figure_path", "Question", "Answer", *choices))):
+    versions = ((path / f"{half}_2.csv", path / "figures"), (path / f"{half}.csv", path / "images"))
+    there = [version for version in versions if version[0].exists() and version[1].exists()]
+    file, folder = there[0] if there else (expected(path / f"{half}_2.csv"), expected(path / "figures"))
+    for n, row in enumerate(rows_of(file, ("Figure_path", "Question", "Answer", *_CHOICES))):
         image = row["Figure_path"].strip()
         if split == "test" or drawn_from_train(split, image):
-            key, images = f"{image}#{n}", ImageFiles(folder, (image,))
-            offered = tuple(
-                re.sub(rf"^\s*{letter}\s*:", "", row[choice]).strip()
-                for letter, choice in zip(_LETTERS, choices, strict=True)
-            )
-            letter = row.get("Answer_label", "").strip() or row["Answer"].strip()
-            answer = offered[_LETTERS.index(letter)] if letter in tuple(_LETTERS) else row["Answer"].strip()
-            yield _chosen(dataset, key, image, images, row["Question"], answer, offered)
+            offered = tuple(row[choice].strip().removeprefix(f"{choice[-1]}:").strip() for choice in _CHOICES)
+            said = row.get("Answer_label", "").strip() or row["Answer"].strip()
+            answer = offered[_LETTERS.index(said)] if said in tuple(_LETTERS) else said
+            images = ImageFiles(folder, (image,))
+            yield _chosen(dataset, f"{image}#{n}", image, images, row["Question"], answer, offered)
 
 
 def _read_med(dataset: DataSet, path: Path, split: Split) -> Iterator[EvaluationCase]:
@@ -165,7 +162,7 @@ QUESTIONS = (
         "official", "[UCSD-AI4H/PathVQA](https://github.com/UCSD-AI4H/PathVQA)", _read_path, examines="pathology",
     ),
     _questions(
-        "pmc_vqa", "PMC-VQA", "ID", "`{train,test}_2.csv` (or `{train,test}.csv`), `images/` or `figures/`",
+        "pmc_vqa", "PMC-VQA", "ID", "`{train,test}_2.csv` and `figures/` (version 2), else `{train,test}.csv` and `images/`",
         "official train and test; a tenth of train's images is val",
         "[xmcmic/PMC-VQA](https://huggingface.co/datasets/xmcmic/PMC-VQA)", _read_pmc, examines="medical",
     ),
