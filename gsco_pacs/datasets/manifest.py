@@ -37,6 +37,11 @@ def manifest(module: str) -> DataSet:
     )
 
 
+def read_manifest(path: Path, split: Split, module: str) -> Iterator[EvaluationCase]:
+    """The cases of one module; ``path`` is the manifest or its folder."""
+    return manifest(module).read(path, split)
+
+
 def _read(dataset: DataSet, path: Path, split: Split) -> Iterator[EvaluationCase]:
     """Questions if the module's folder has a qa.json, else diagnoses from the labels.
 
