@@ -61,9 +61,8 @@ def consult_stage(
     sessions = [
         _session(prepared, member, route, patient_id)
         for contract, members in groupby(specialists, key=lambda specialist: specialist.contract)
-        for prepared in (
-            prepare(files, contract),
-        )  # once for members of one bundle, who read the same images
+        # Once for the members of one bundle, who read the same images.
+        for prepared in (prepare(files, contract),)
         for member in members
     ]
     worked = [session for session in sessions if session.read]
@@ -79,6 +78,7 @@ def consult_stage(
         exclusions=exclusions,
         region=worked[0].examines,
         evidence=tuple(evidence for evidence, _ in made),
+        reading=tuple(dict.fromkeys(session.reading for session in worked if session.reading)),
     )
     return consultation, tuple(report for _, report in made)
 
@@ -94,6 +94,7 @@ class _Session:
     opinions: tuple[Opinion, ...] = ()
     cases: tuple[SimilarCase, ...] = ()
     made: tuple[Made, ...] = ()
+    reading: str = ""
 
 
 def _session(prepared: Prepared, specialist: Specialist, route: RouteSettings, patient_id: str) -> _Session:
@@ -107,7 +108,10 @@ def _session(prepared: Prepared, specialist: Specialist, route: RouteSettings, p
         broken = Exclusion(identity.name, str(error), failed=True)
         return _Session(identity, examines, (*prepared.exclusions, broken))
     read = tuple(picture.sop_instance_uid for picture in prepared.pictures)
-    return _Session(identity, examines, prepared.exclusions, read, consulted.opinions, cases)
+    reading = f"{examines}: {prepared.how}; {consulted.how}." if prepared.how else ""
+    return _Session(
+        identity, examines, prepared.exclusions, read, consulted.opinions, cases, reading=reading
+    )
 
 
 def _nothing_read(exclusions: Sequence[Exclusion]) -> Exception:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from gsco_pacs.domain.findings import (
     Answer,
@@ -31,6 +31,27 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """Which of the images that fit are read."""
+
+    images: Literal["spread", "all", "every", "key"] = "spread"
+    """At most ``max_images``, evenly spread; all; every ``every``-th of each series; those that a Key Object Selection
+    names (at most ``max_images``; without one, the middle ones)."""
+    every: int = 1
+    frames: Literal["one", "all"] = "one"
+    """Of a multi-frame image one frame is read, or each frame counts as an image."""
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """How what a specialist sees in several images becomes one opinion of the study."""
+
+    how: Literal["max", "mean", "top"] = "max"
+    """The most telling image counts, the mean of all, or the mean of the ``top`` most telling ones."""
+    top: int = 3
+
+
+@dataclass(frozen=True)
 class InputContract:
     """Which images a specialist may be asked about; an empty tuple puts no condition."""
 
@@ -41,6 +62,7 @@ class InputContract:
     min_rows: int
     min_columns: int
     max_images: int
+    reading: Reading = Reading()
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +101,10 @@ class Specialist(Protocol):
     @property
     def thresholds(self) -> tuple[Thresholds, ...]:
         """One pair for each finding."""
+
+    @property
+    def pooling(self) -> Pooling:
+        """How its looks at the images of a study become its opinions."""
 
     @property
     def examines(self) -> str:

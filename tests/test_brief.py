@@ -15,7 +15,7 @@ from gsco_pacs.config import RouteSettings
 from gsco_pacs.consultation import consult_stage
 from gsco_pacs.domain.findings import Briefing, Consultation, Mode, ModelIdentity, Presence, SimilarCase
 from gsco_pacs.domain.study import Instance, StoredFile
-from gsco_pacs.ports import InputContract, Look, Picture, Thresholds
+from gsco_pacs.ports import InputContract, Look, Picture, Pooling, Thresholds
 from gsco_pacs.steps.brief import VERSIONS, brief
 from gsco_pacs.testing.phantoms import encoded, make_dx
 from tests.briefing_material import FINDINGS, consultation, opinion
@@ -139,6 +139,7 @@ class Brightness:
     contract = InputContract(("DX",), (), (), (), min_rows=1, min_columns=1, max_images=4)
     findings = FINDINGS
     thresholds = (Thresholds(0.1, 0.5),) * len(FINDINGS)
+    pooling = Pooling()
     examines = "chest X-ray"
 
     def look(self, pictures: Sequence[Picture]) -> tuple[Look, ...]:

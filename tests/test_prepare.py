@@ -14,11 +14,12 @@ from PIL import Image
 from pydicom import Dataset, uid
 
 from gsco_pacs.domain.errors import BadObjectError
+from gsco_pacs.pixels.choice import spread
 from gsco_pacs.pixels.decoding import decode
 from gsco_pacs.pixels.opening import open_image
 from gsco_pacs.pixels.rendering import png
 from gsco_pacs.ports import InputContract
-from gsco_pacs.steps.prepare import prepare, spread
+from gsco_pacs.steps.prepare import prepare
 from gsco_pacs.testing.phantoms import make_ct, make_dx
 from tests.decoder_table import packaged
 from tests.stored_images import asymmetric, packaged_file, shown, stored_file, written

@@ -48,6 +48,21 @@ class InputEntry(Section):
     max_images: int = Field(default=1, ge=1)
 
 
+class ReadingEntry(Section):
+    """Which of the images that fit are read (``ports.Reading``); ``max_images`` bounds `spread` and `key`."""
+
+    images: Literal["spread", "all", "every", "key"] = "spread"
+    every: int = Field(default=1, ge=1)
+    frames: Literal["one", "all"] = "one"
+
+
+class PoolingEntry(Section):
+    """How looks at several images become one opinion (``ports.Pooling``)."""
+
+    how: Literal["max", "mean", "top"] = "max"
+    top: int = Field(default=3, ge=1)
+
+
 class PrepareEntry(Section):
     """How a picture becomes the network's input: resized to size x size, then (x - mean) / std."""
 
@@ -112,6 +127,8 @@ class GscoSection(Section):
     module: str
     """Rows of a manifest with this module belong to the specialist."""
     input: InputEntry
+    reading: ReadingEntry = ReadingEntry()
+    pooling: PoolingEntry = PoolingEntry()
     prepare: PrepareEntry
     labels: tuple[LabelEntry, ...] = Field(min_length=1)
     normal_label: str | None = None

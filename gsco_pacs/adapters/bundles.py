@@ -23,6 +23,7 @@ from gsco_pacs.adapters.bundle_format import (
     GscoSection,
     LabelEntry,
     MemberEntry,
+    Section,
     VerifiedFiles,
     read_metadata,
 )
@@ -32,7 +33,7 @@ from gsco_pacs.adapters.networks import in_channels_last, last_linear
 from gsco_pacs.adapters.scores import probabilities_of
 from gsco_pacs.domain.errors import BrokenBundleError, OutOfResourcesError
 from gsco_pacs.domain.findings import Code, Finding, ModelIdentity, SimilarCase
-from gsco_pacs.ports import InputContract, Look, Picture, Thresholds
+from gsco_pacs.ports import InputContract, Look, Picture, Pooling, Reading, Thresholds
 
 HOMES = ("monai.networks.nets", "gsco_pacs.adapters.networks")
 """Modules that a network's class may come from: a bundle brings numbers, never code."""
@@ -63,7 +64,8 @@ class BundleSpecialist:
     @property
     def contract(self) -> InputContract:
         """Which images it may be asked about."""
-        return InputContract(**self._section.input.model_dump())
+        reading = Reading(**self._section.reading.model_dump())
+        return InputContract(**self._section.input.model_dump(), reading=reading)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -74,6 +76,11 @@ class BundleSpecialist:
     def thresholds(self) -> tuple[Thresholds, ...]:
         """One pair for each finding."""
         return tuple(Thresholds(entry.absent_below, entry.present_from) for entry in self._section.labels)
+
+    @property
+    def pooling(self) -> Pooling:
+        """How its looks at the images of a study become its opinions."""
+        return Pooling(**self._section.pooling.model_dump())
 
     @property
     def examines(self) -> str:
@@ -148,7 +155,11 @@ def _specialist(
     inference, weights = (entry.inference, entry.weights) if entry else (INFERENCE, WEIGHTS)
     network = _network(files.read(inference), inference)
     _fill(network, files.read(weights), weights, len(section.labels))
-    identity = ModelIdentity(name, version, files.sums[weights], (f"bundle sha256 {files.digest}",))
+    policy = (
+        f"reading={_flat(section.reading)} max_images={section.input.max_images}",
+        f"pooling={_flat(section.pooling)}",
+    )
+    identity = ModelIdentity(name, version, files.sums[weights], (f"bundle sha256 {files.digest}", *policy))
     return BundleSpecialist(identity, section, network, _index(files, name, section))
 
 
@@ -195,3 +206,8 @@ def _index(files: VerifiedFiles, name: str, section: GscoSection) -> CaseIndex |
 
 def _code(entry: CodeEntry) -> Code:
     return Code(entry.value, entry.scheme, entry.meaning)
+
+
+def _flat(entry: Section) -> str:
+    """Such as "images=every every=3 frames=one"."""
+    return " ".join(f"{key}={value}" for key, value in entry.model_dump().items())

@@ -198,6 +198,8 @@ class Consultation:
     """One for each specialist with a case index."""
     evidence: tuple[Evidence, ...] = ()
     """The objects that stand beside the SRs, in the order of their making."""
+    reading: tuple[str, ...] = ()
+    """Where several images fit: what was read of them and how that became one opinion, a sentence each."""
 
 
 @dataclass(frozen=True)

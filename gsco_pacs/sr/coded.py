@@ -61,6 +61,8 @@ def _summary(material: Material) -> Iterator[ContentItem]:
     if summed_up:
         yield code(codes.OUTCOME, summed_up)
     yield text(codes.NARRATIVE_SUMMARY, WARNING)
+    for line in material.consultation.reading:
+        yield text(codes.IMAGES_READ, line)
     for failure in material.failures:
         subject = (
             material.image_name(failure.subject) if failure.subject in material.images else failure.subject

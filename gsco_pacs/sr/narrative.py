@@ -37,6 +37,8 @@ def _descriptions(material: Material) -> Iterator[ContentItem]:
     read, held = len(material.consultation.read), len(material.study.instances)
     examined = material.consultation.region or "Study"
     yield text(codes.PROCEDURE_DESCRIPTION, f"{examined}: {read} of {counted(held, 'image')} read.")
+    for line in material.consultation.reading:
+        yield text(codes.PROCEDURE_DESCRIPTION, line)
     if material.predecessors:
         yield text(codes.PROCEDURE_DESCRIPTION, "This draft replaces an earlier one of the same study.")
 

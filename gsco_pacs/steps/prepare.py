@@ -1,6 +1,6 @@
 """prepare: the pictures of a study that fit a specialist, as a person would see them, and why the others were left out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +10,11 @@ from pydicom.sr.coding import Code
 from gsco_pacs.domain.errors import BadObjectError
 from gsco_pacs.domain.findings import Exclusion
 from gsco_pacs.domain.study import StoredFile
+from gsco_pacs.pixels.choice import Candidate, choose
 from gsco_pacs.pixels.display import display
 from gsco_pacs.pixels.opening import ImageFile, attribute, check_size, open_image
 from gsco_pacs.ports import InputContract, Picture
+from gsco_pacs.sr.key_objects import SELECTION, key_images
 
 _JUDGED_BY = (
     "SOPClassUID", "Modality", "ImageType", "BodyPartExamined", "ViewPosition", "ViewCodeSequence",
@@ -45,54 +47,71 @@ class Prepared:
     """In the order of series, position and Instance Number; may be empty."""
     exclusions: tuple[Exclusion, ...]
     """One for each instance that has no picture."""
+    how: str = ""
+    """What was read of how much, such as "12 of 240 images were read, evenly spread"; empty if only one fits."""
 
 
 @dataclass(frozen=True)
-class _Candidate:
-    order: tuple[float, str, float, float]
+class _Fitting:
+    order: tuple[float, str, float, float, float]
+    candidate: Candidate
     file: StoredFile
-
-    @property
-    def uid(self) -> str:
-        return self.file.instance.sop_instance_uid
 
 
 def prepare(files: Sequence[StoredFile], contract: InputContract) -> Prepared:
-    """Decode and window the images of a study that fit ``contract``, at most ``contract.max_images``, one frame of each.
+    """Decode and window the images of a study that fit ``contract``, as many of them as its ``reading`` says.
 
-    Of more images those are taken that divide the ordered study evenly. A file that cannot be read becomes an
-    exclusion with ``failed``; TransientError only if the store or the memory is at fault.
+    A file that cannot be read becomes an exclusion with ``failed``; TransientError only if the store or the memory is
+    at fault.
     """
-    fitting: list[_Candidate] = []
+    keys = key_images(f.path for f in files if f.instance.sop_class_uid == SELECTION) if (
+        contract.reading.images == "key") else {}  # fmt: skip
+    fitting: list[_Fitting] = []
     exclusions: list[Exclusion] = []
     for file in files:
-        answer = _judged(file, contract)
+        answer = _judged(file, contract, keys)
         if isinstance(answer, Exclusion):
             exclusions.append(answer)
         else:
-            fitting.append(answer)
-    fitting.sort(key=lambda candidate: (candidate.order, candidate.uid))
-    chosen = spread(len(fitting), contract.max_images)
-    surplus = f"Not looked at: {len(chosen)} of {len(fitting)} fitting images, evenly spread, are read."
-    exclusions += [Exclusion(c.uid, surplus) for number, c in enumerate(fitting) if number not in chosen]
+            fitting += answer
+    fitting.sort(key=lambda each: (each.order, each.candidate.sop_instance_uid))
+    choice = choose([each.candidate for each in fitting], contract.reading, contract.max_images, keys)
+    chosen = [fitting[number] for number in choice.numbers]
+    exclusions += _surplus(fitting, chosen, choice.how)
     pictures: list[Picture] = []
-    for number in chosen:
-        shown = _shown(fitting[number].file)
+    for each in chosen:
+        shown = _shown(each)
         if isinstance(shown, Exclusion):
             exclusions.append(shown)
         else:
             pictures.append(shown)
-    return Prepared(tuple(pictures), tuple(exclusions))
+    return Prepared(tuple(pictures), tuple(exclusions), _told(len(pictures), fitting, choice.how))
 
 
-def spread(count: int, most: int) -> tuple[int, ...]:
-    """At most ``most`` numbers out of range(count) in ascending order, each the middle of an equal share."""
-    if count <= most:
-        return tuple(range(count))
-    return tuple((2 * share + 1) * count // (2 * most) for share in range(most))
+def _surplus(fitting: Sequence[_Fitting], chosen: Sequence[_Fitting], how: str) -> Iterator[Exclusion]:
+    read = {each.candidate.sop_instance_uid for each in chosen}
+    reason = f"Not looked at: {len(chosen)} of {len(fitting)} fitting {_noun(fitting)}, {how}, are read."
+    left = dict.fromkeys(each.candidate.sop_instance_uid for each in fitting)
+    return (Exclusion(uid, reason) for uid in left if uid not in read)
 
 
-def _judged(file: StoredFile, contract: InputContract) -> _Candidate | Exclusion:
+def _told(read: int, fitting: Sequence[_Fitting], how: str) -> str:
+    if len(fitting) < 2 or not read:
+        return ""
+    if read == len(fitting):
+        return f"all {read} fitting {_noun(fitting)} were read"
+    return f"{read} of {len(fitting)} fitting {_noun(fitting)} {'was' if read == 1 else 'were'} read, {how}"
+
+
+def _noun(fitting: Sequence[_Fitting]) -> str:
+    images = {each.candidate.sop_instance_uid for each in fitting}
+    return "images" if len(images) == len(fitting) else "frames"
+
+
+def _judged(
+    file: StoredFile, contract: InputContract, keys: Mapping[str, tuple[int, ...]]
+) -> list[_Fitting] | Exclusion:
+    """The file's pictures, or why it has none: one frame, or each if each is read, or those named as key images."""
     uid = file.instance.sop_instance_uid
     try:
         image = open_image(file.path, _JUDGED_BY)
@@ -100,16 +119,25 @@ def _judged(file: StoredFile, contract: InputContract) -> _Candidate | Exclusion
         if not reason:
             check_size(image)
             reason = too_small(image, contract)
-        return Exclusion(uid, reason) if reason else _Candidate(_order(image.header), file)
+        if reason:
+            return Exclusion(uid, reason)
+        frames = keys.get(uid) or (image.shown_frame,)
+        if contract.reading.frames == "all":
+            frames = tuple(range(1, image.frames + 1))
+        series, order = _text(image.header, "SeriesInstanceUID"), _order(image.header)
+        return [
+            _Fitting((*order, frame), Candidate(uid, frame, series), file)
+            for frame in frames
+            if frame <= image.frames
+        ]
     except BadObjectError as error:
         return Exclusion(uid, str(error), failed=True)
 
 
-def _shown(file: StoredFile) -> Picture | Exclusion:
-    uid = file.instance.sop_instance_uid
+def _shown(fitting: _Fitting) -> Picture | Exclusion:
+    uid, frame = fitting.candidate.sop_instance_uid, fitting.candidate.frame
     try:
-        image = open_image(file.path)
-        return Picture(uid, display(image, image.shown_frame), image.shown_frame)
+        return Picture(uid, display(open_image(fitting.file.path), frame), frame)
     except BadObjectError as error:
         return Exclusion(uid, str(error), failed=True)
 

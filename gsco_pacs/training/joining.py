@@ -29,6 +29,9 @@ from gsco_pacs.training.task import Task, read_task
 _CARRIED = ("LICENSE", TASK, "docs/README.md")
 """Files of the first bundle that the node does not read but a person does."""
 
+_OF_A_TASK = ("title", "region", "modality_phrase", "module", "input", "reading", "pooling")
+"""What stands in a task file under the same name as in the `gsco` section."""
+
 
 @dataclass(frozen=True, eq=False)
 class _Member:
@@ -113,7 +116,8 @@ def _measure(section: GscoSection, *, with_words: bool) -> dict[str, Any]:
         return bare
     own = set(LabelEntry.model_fields) - set(CalibrationEntry.model_fields)
     words = [entry.model_dump(include=own) for entry in section.labels]
-    return bare | {"input": section.input, "words and codes": words}
+    policy = {"input": section.input, "reading": section.reading, "pooling": section.pooling}
+    return bare | policy | {"words and codes": words}
 
 
 def _entries(found: Sequence[_Member]) -> Iterator[MemberEntry]:
@@ -152,5 +156,5 @@ def _retitled(section: GscoSection, task: Task) -> GscoSection:
         LabelEntry.model_validate(entry.model_dump() | words.model_dump())
         for entry, words in zip(section.labels, task.labels, strict=True)
     )
-    words = {key: getattr(task, key) for key in ("title", "region", "modality_phrase", "module", "input")}
+    words = {key: getattr(task, key) for key in _OF_A_TASK}
     return section.model_copy(update={**words, "labels": tuple(labels), "normal_label": task.normal_label})

@@ -171,6 +171,8 @@ def _section(
         modality_phrase=task.modality_phrase,
         module=task.module,
         input=task.input,
+        reading=task.reading,
+        pooling=task.pooling,
         prepare=prepare,
         labels=tuple(entries),
         normal_label=task.normal_label,

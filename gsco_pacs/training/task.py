@@ -6,7 +6,7 @@ from typing import Literal
 import yaml
 from pydantic import Field, ValidationError
 
-from gsco_pacs.adapters.bundle_format import FindingEntry, InputEntry, Section
+from gsco_pacs.adapters.bundle_format import FindingEntry, InputEntry, PoolingEntry, ReadingEntry, Section
 from gsco_pacs.domain.errors import ConfigError
 
 
@@ -26,6 +26,8 @@ class Task(Section):
     flip: bool = False
     """Whether left and right may be exchanged in training."""
     input: InputEntry
+    reading: ReadingEntry = ReadingEntry()
+    pooling: PoolingEntry = PoolingEntry()
     labels: tuple[FindingEntry, ...] = Field(min_length=1)
     normal_label: str | None = None
 
