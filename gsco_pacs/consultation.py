@@ -109,9 +109,7 @@ def _session(prepared: Prepared, specialist: Specialist, route: RouteSettings, p
         return _Session(identity, examines, (*prepared.exclusions, broken))
     read = tuple(picture.sop_instance_uid for picture in prepared.pictures)
     reading = f"{examines}: {prepared.how}; {consulted.how}." if prepared.how else ""
-    return _Session(
-        identity, examines, prepared.exclusions, read, consulted.opinions, cases, reading=reading
-    )
+    return _Session(identity, examines, prepared.exclusions, read, consulted.opinions, cases, reading=reading)
 
 
 def _nothing_read(exclusions: Sequence[Exclusion]) -> Exception:
