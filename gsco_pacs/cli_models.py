@@ -8,8 +8,7 @@ import typer
 from rich.console import Console
 
 train = typer.Typer(no_args_is_help=True, help="Make models from a manifest of images.")
-
-models = typer.Typer(no_args_is_help=True, help="Keep bundles.")
+models = typer.Typer(no_args_is_help=True, help="Keep bundles and generalists.")
 
 Manifest = Annotated[
     Path, typer.Option(help="CSV, one row an image: path, module, label, group, split, view.")
@@ -92,3 +91,31 @@ def models_join(
     from gsco_pacs.training.joining import join_bundles
 
     print(join_bundles(out, bundles, task))
+
+
+@models.command("convert-meddr")
+def convert_meddr(
+    source: Annotated[Path, typer.Argument(help="The published checkpoint (internvl_chat), as downloaded.")],
+    out: Annotated[Path, typer.Argument(help="New directory for the converted one.")],
+) -> None:
+    """Convert MedDr into the format that transformers loads, after printing what memory it will need."""
+    from gsco_pacs.adapters.convert_meddr import convert_meddr
+    from gsco_pacs.adapters.progress_bar import progress_bar
+
+    with progress_bar("converting", Console()) as progress:
+        convert_meddr(source, out, lambda line: progress(0, 0, line), progress)
+    print(
+        f"generalists:\n  meddr: {{kind: transformers, path: {out.absolute()}, device: auto, dtype: bfloat16}}"
+    )
+
+
+@models.command("memory")
+def memory(
+    path: Annotated[Path, typer.Argument(help="A checkpoint; its config.json is enough.")],
+) -> None:
+    """Print what memory a generalist will need, part by part, and what this machine has."""
+    from gsco_pacs.adapters.memory_plan import this_machine
+    from gsco_pacs.adapters.transformers_generalist import plan_checkpoint
+
+    for line in plan_checkpoint(path).lines(this_machine()):
+        print(line)

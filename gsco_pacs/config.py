@@ -76,6 +76,8 @@ class TransformersGeneralist(Settings):
     """Torch device, such as `cpu`, `cuda` or `auto` (spread over all GPUs)."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Number format of the weights in memory."""
+    quantization: Literal["none", "8bit", "4bit"] = "none"
+    """Layers of the language model in fewer bits, on a GPU; needs `pip install bitsandbytes accelerate`."""
     max_new_tokens: Annotated[int, Field(ge=1)] = 512
     """Length limit of an answer; an answer that is cut there is not used."""
 

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Sequence
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,15 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
     AutoTokenizer,
+    BitsAndBytesConfig,
     GenerationConfig,
     PretrainedConfig,
     ProcessorMixin,
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
+from gsco_pacs.adapters.converted import mark_model, mark_processor, picture_limit
+from gsco_pacs.adapters.memory_plan import MemoryPlan, Quantization, device_map, plan_memory, this_machine
 from gsco_pacs.adapters.option_scores import likeliest, option_scores
 from gsco_pacs.domain.errors import ConfigError, OutOfResourcesError
 from gsco_pacs.domain.findings import Answer, Briefing, ModelIdentity
@@ -36,13 +41,19 @@ transformers.utils.logging.disable_progress_bar()  # a worker's log is not a ter
 
 _WEIGHTS = ("*.safetensors", "*.bin")
 _BLOCK = 1 << 20
+_LOG = logging.getLogger(__name__)
 
 
 class TransformersGeneralist:
     """One checkpoint, loaded when it is first asked and kept."""
 
     def __init__(
-        self, path: Path, device: str = "cpu", dtype: str = "float32", max_new_tokens: int = 512
+        self,
+        path: Path,
+        device: str = "cpu",
+        dtype: str = "float32",
+        max_new_tokens: int = 512,
+        quantization: Quantization = "none",
     ) -> None:
         """ConfigError if ``path`` is not a checkpoint: a path that is missing must never be taken for a name on a hub."""
         if not (path / "config.json").is_file():
@@ -52,10 +63,15 @@ class TransformersGeneralist:
         self._weights = sorted(file for pattern in _WEIGHTS for file in path.glob(pattern))
         if not self._weights:
             raise ConfigError(f"{path} holds no weights ({' or '.join(_WEIGHTS)}).")
+        if quantization != "none" and not find_spec("bitsandbytes"):
+            raise ConfigError(
+                f"quantization: {quantization} needs a GPU and: pip install bitsandbytes accelerate"
+            )
         self._path = path
         self._device = device
-        self._dtype = dtype
+        self._dtype = getattr(torch, dtype)
         self._max_new_tokens = max_new_tokens
+        self._quantization = quantization
 
     @cached_property
     def identity(self) -> ModelIdentity:
@@ -65,7 +81,8 @@ class TransformersGeneralist:
             version=self._config.model_type,
             sha256=_hash(self._weights),
             parameters=(
-                f"dtype={self._dtype}",
+                f"dtype={str(self._dtype).removeprefix('torch.')}",
+                f"quantization={self._quantization}",
                 f"max_new_tokens={self._max_new_tokens}",
                 "do_sample=false",
                 f"transformers={transformers.__version__}",
@@ -77,7 +94,8 @@ class TransformersGeneralist:
 
         Where the briefing says so, the likelihoods are the answer: nothing is written freely.
         """
-        images = [_image(picture) for picture in pictures] if self._sees else []
+        shown = pictures[: picture_limit(self._config)] if self._sees else []
+        images = [_image(picture) for picture in shown]
         inputs = self._encoded(briefing.prompt, images).to(self._model.device)
         for name, value in inputs.items():
             if torch.is_floating_point(value):
@@ -107,23 +125,54 @@ class TransformersGeneralist:
 
     @property
     def _sees(self) -> bool:
-        return self._config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+        return _sees(self._config)
 
     @cached_property
     def _model(self) -> Any:
-        kind = AutoModelForImageTextToText if self._sees else AutoModelForCausalLM
-        placed = {"device_map": "auto"} if self._device == "auto" else {}
         try:
-            model = kind.from_pretrained(self._path, dtype=getattr(torch, self._dtype), **placed)
-            return model.eval() if placed else model.eval().to(self._device)
+            plan = self._planned()
+            model = _kind(self._config).from_pretrained(self._path, dtype=self._dtype, **self._placing(plan))
+            placed = model if "device_map" in self._placing(plan) else model.to(self._device)
+            return mark_model(placed.eval(), self._config)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise OutOfResourcesError(f"{self._path.name}: no memory left for the weights.") from error
         except (ImportError, ValueError, OSError) as error:
             raise ConfigError(f"{self._path}: transformers cannot load it: {error}") from error
 
+    def _planned(self) -> MemoryPlan:
+        """The memory plan, in the log before a byte of the weights is read; ConfigError if it cannot fit."""
+        empty = empty_model(self._config)
+        plan, machine = plan_memory(empty), this_machine()
+        where, free = plan.check(self._device, self._dtype, self._quantization, machine)
+        needed = plan.total(self._dtype, self._quantization)
+        spread = self._device == "auto" and self._quantization == "none" and find_spec("accelerate")
+        for line in (*plan.lines(machine), *(device_map(empty, self._dtype, machine) if spread else ())):
+            _LOG.info("%s: %s", self._path.name, line)
+        _LOG.info("%s: %.1f GB go to %s (%.1f GB free)", self._path.name, needed / 1e9, where, free / 1e9)
+        return plan
+
+    def _placing(self, plan: MemoryPlan) -> dict[str, Any]:
+        """Straight onto the GPU if accelerate is there, so that the RAM never has to hold a large model."""
+        placing: dict[str, Any] = {}
+        if self._device == "auto":
+            placing["device_map"] = "auto"
+        elif self._quantization != "none" or (self._device != "cpu" and find_spec("accelerate")):
+            placing["device_map"] = {"": self._device}
+        if self._quantization != "none":
+            placing["quantization_config"] = BitsAndBytesConfig(
+                load_in_8bit=self._quantization == "8bit",
+                load_in_4bit=self._quantization == "4bit",
+                bnb_4bit_quant_type="nf4",
+                bnb_4bit_compute_dtype=self._dtype,
+                llm_int8_skip_modules=[*plan.unquantised(), "lm_head"],
+            )
+        return placing
+
     @cached_property
     def _processor(self) -> Any:
-        return load_processor(self._path) if self._sees else AutoTokenizer.from_pretrained(self._path)
+        if not self._sees:
+            return AutoTokenizer.from_pretrained(self._path)
+        return mark_processor(load_processor(self._path), self._config)
 
     @property
     def _tokenizer(self) -> Any:
@@ -165,11 +214,33 @@ class TransformersGeneralist:
         return len(new) < self._max_new_tokens or int(new[-1]) in known
 
 
+def plan_checkpoint(path: Path) -> MemoryPlan:
+    """The memory plan of a checkpoint, from its config.json alone; ConfigError if transformers does not know the model."""
+    try:
+        return plan_memory(empty_model(AutoConfig.from_pretrained(path)))
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"{path}: transformers cannot plan it: {error}") from error
+
+
+def _sees(config: PretrainedConfig) -> bool:
+    return config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+
+def _kind(config: PretrainedConfig) -> Any:
+    return AutoModelForImageTextToText if _sees(config) else AutoModelForCausalLM
+
+
+def empty_model(config: PretrainedConfig) -> Any:
+    """The model without memory for its weights: names and shapes only."""
+    with torch.device("meta"):
+        return _kind(config).from_config(config)
+
+
 def load_processor(path: Path) -> Any:
     """The checkpoint's processor; without torchvision one without its video part, which pictures do not need."""
     try:
         return AutoProcessor.from_pretrained(path, backend="pil")
-    except (ImportError, ValueError) as error:
+    except (ImportError, ValueError, OSError) as error:
         name = _processor_class(path)
         if name is None or not hasattr(transformers, name):
             raise ConfigError(f"{path}: transformers cannot load its processor: {error}") from error

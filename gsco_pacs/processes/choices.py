@@ -43,7 +43,7 @@ def open_generalist(name: str, config: Config) -> Generalist:
 
     path = config.absolute(settings.path)
     return transformers_generalist.TransformersGeneralist(
-        path, settings.device, settings.dtype, settings.max_new_tokens
+        path, settings.device, settings.dtype, settings.max_new_tokens, settings.quantization
     )
 
 
