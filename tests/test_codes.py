@@ -25,6 +25,13 @@ CONFIRMED = {
     ("SCT", "786838002"): "Nodule of lung",
     ("SCT", "233604007"): "Pneumonia",
     ("SCT", "125605004"): "Fracture of bone",
+    ("SCT", "53084003"): "Bacterial pneumonia",
+    ("SCT", "75570004"): "Viral pneumonia",
+    ("SCT", "393564001"): "Glioma",
+    ("SCT", "302820008"): "Intracranial meningioma",
+    ("SCT", "254956000"): "Pituitary adenoma",
+    ("SCT", "239873007"): "Osteoarthritis of knee",
+    ("SCT", "246112005"): "Severity",
     ("RADLEX", "RID28509"): "thickening",
     # Written in the templates themselves (PS3.16 TID 1204, 1500, 1600).
     ("RFC5646", "en"): "English",
@@ -64,7 +71,7 @@ def _of_bundles() -> Iterator[tuple[str, Code]]:
     for path in sorted(shipped("models").glob("*/configs/metadata.json")):
         described = json.loads(path.read_text(encoding="utf-8")).get("gsco", {})
         for label in described.get("labels", []):
-            for part in (label.get("code"), label.get("site")):
+            for part in (label.get("code"), label.get("site"), label.get("severity")):
                 if part:
                     yield f"{path.parent.parent.name} {label['label']}", Code(**part)
 

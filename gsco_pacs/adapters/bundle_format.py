@@ -79,6 +79,7 @@ class FindingEntry(Section):
     text: str = Field(min_length=1)
     code: CodeEntry
     site: CodeEntry | None = None
+    severity: CodeEntry | None = None
 
 
 class CalibrationEntry(Section):

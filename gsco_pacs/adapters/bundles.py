@@ -127,10 +127,15 @@ class BundleSpecialist:
         return logits.numpy(), nn.functional.normalize(entered[0], dim=1)[0].numpy()
 
     def _finding(self, entry: LabelEntry) -> Finding:
-        site = _code(entry.site) if entry.site else None
-        normal = entry.label == self._section.normal_label
-        exclusive = self._section.task == "multi-class"
-        return Finding(entry.label, entry.text, _code(entry.code), site, normal=normal, exclusive=exclusive)
+        return Finding(
+            entry.label,
+            entry.text,
+            _code(entry.code),
+            _code(entry.site) if entry.site else None,
+            normal=entry.label == self._section.normal_label,
+            exclusive=self._section.task == "multi-class",
+            severity=_code(entry.severity) if entry.severity else None,
+        )
 
 
 def load_bundle(path: Path) -> tuple[BundleSpecialist, ...]:

@@ -61,6 +61,8 @@ class Finding:
     """True for the label that says that nothing was found ("No Finding")."""
     exclusive: bool = False
     """True if exactly one finding of its specialist applies (the task is multi-class)."""
+    severity: Code | None = None
+    """How severe it is, where labels grade one finding."""
 
 
 @dataclass(frozen=True)

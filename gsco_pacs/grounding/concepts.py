@@ -88,6 +88,11 @@ CONCEPTS = (
     Concept(_O, ("pacemaker", "catheter", "endotracheal tube", "chest tube", "central line", "surgical clip")),
     Concept(_O, ("scoliosis", "osteophyte", "joint space narrowing", "osteopenia", "dislocation")),
     Concept(_O, ("osteoarthritis", "knee osteoarthritis", "arthrosis", "gonarthrosis", "degenerative change")),
+    *(
+        Concept(_O, (f"{words} osteoarthritis (grade {grade})", f"{words} osteoarthritis", f"{words} knee osteoarthritis",
+                     f"grade {grade} osteoarthritis", f"kellgren-lawrence grade {grade}"))
+        for grade, words in enumerate(("doubtful", "mild", "moderate", "severe"), start=1)
+    ),
     Concept(_O, ("joint effusion", "knee effusion", "joint fluid")),
     Concept(_O, ("calcification", "calcified lesion", "cyst", "abscess", "abscesses")),
     Concept(_O, ("hemorrhage", "haemorrhage", "bleeding", "infarct", "infarction", "stroke", "ischemia")),

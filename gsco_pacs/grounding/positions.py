@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from statistics import fmean
 
 from gsco_pacs.domain.findings import Finding, Opinion, Presence
 from gsco_pacs.grounding.concepts import Section, section_of
@@ -16,7 +17,12 @@ class Position:
 
     @property
     def presence(self) -> Presence:
-        """Present if one holds it so and none is against; absent if all hold it so; else uncertain."""
+        """Present if one holds it so and none is against; absent if all hold it so; else uncertain.
+
+        Where exactly one finding applies, the specialists' mean decides, so that at most one is present.
+        """
+        if self.finding.exclusive:
+            return self._mean_presence
         held = {opinion.presence for opinion in self.opinions}
         if held == {Presence.ABSENT}:
             return Presence.ABSENT
@@ -37,6 +43,11 @@ class Position:
         return max(opinion.probability for opinion in self.opinions)
 
     @property
+    def mean(self) -> float:
+        """The mean of the estimates."""
+        return fmean(opinion.probability for opinion in self.opinions)
+
+    @property
     def section(self) -> Section:
         """Where it stands in a report."""
         return section_of(self.finding.label, self.finding.text)
@@ -51,6 +62,13 @@ class Position:
         """Who holds it and how strongly, such as "cxr_findings (0.83)"."""
         return " and ".join(f"{o.specialist} ({o.probability:.2f})" for o in self.opinions)
 
+    @property
+    def _mean_presence(self) -> Presence:
+        if self.mean >= fmean(opinion.present_from for opinion in self.opinions):
+            return Presence.PRESENT
+        absent = self.mean < fmean(opinion.absent_below for opinion in self.opinions)
+        return Presence.ABSENT if absent else Presence.UNCERTAIN
+
 
 Positions = Mapping[str, Position]
 """Label -> position."""
@@ -64,6 +82,21 @@ def positions_of(opinions: Iterable[Opinion]) -> Positions:
     positions = [Position(held[0].finding, tuple(held)) for held in by_label.values()]
     positions.sort(key=lambda p: (p.section, -p.probability, p.finding.label))
     return {position.finding.label: position for position in positions}
+
+
+def classes(positions: Positions) -> tuple[tuple[Position, ...], ...]:
+    """The positions of which exactly one applies, the likeliest first: one group for all members of a bundle."""
+    groups: dict[frozenset[str], list[Position]] = {}
+    for position in positions.values():
+        if position.finding.exclusive:
+            specialists = frozenset(opinion.specialist for opinion in position.opinions)
+            groups.setdefault(specialists, []).append(position)
+    return tuple(tuple(sorted(group, key=lambda p: (-p.mean, p.finding.label))) for group in groups.values())
+
+
+def side_by_side(positions: Positions) -> Positions:
+    """The positions on findings that may stand side by side, each for itself."""
+    return {label: position for label, position in positions.items() if not position.finding.exclusive}
 
 
 def assessed(positions: Positions, presence: Presence | None = None) -> tuple[Position, ...]:

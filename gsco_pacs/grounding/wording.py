@@ -1,14 +1,14 @@
 """Words the opinions themselves: the draft that needs no language model and cannot say more than they do."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from gsco_pacs import __version__
 from gsco_pacs.domain.findings import ModelIdentity, Presence, Statement, percent
 from gsco_pacs.grounding.concepts import concept_of
-from gsco_pacs.grounding.positions import Position, Positions, assessed
+from gsco_pacs.grounding.positions import Position, Positions, assessed, classes, side_by_side
 
 NAME = "structured"
 DENIED_BELOW = 0.05
@@ -24,11 +24,16 @@ def wording_identity() -> ModelIdentity:
 
 
 def finding_statements(positions: Positions) -> tuple[Statement, ...]:
-    """One sentence for each finding that is present, one for all that are in doubt, one for the negatives that matter."""
-    positive = [positive_statement(p) for p in assessed(positions, Presence.PRESENT)]
-    uncertain = assessed(positions, Presence.UNCERTAIN)
+    """One sentence for each finding that is present, one for all that are in doubt, one for the negatives that matter.
+
+    Where exactly one finding applies: one sentence for the likeliest, one for what else is possible, no denials.
+    """
+    alone = side_by_side(positions)
+    positive = [positive_statement(p) for p in assessed(alone, Presence.PRESENT)]
+    uncertain = assessed(alone, Presence.UNCERTAIN)
     doubted = [_doubted(uncertain, estimated=True)] if uncertain else []
-    return (*positive, *doubted, *_negatives(assessed(positions, Presence.ABSENT)))
+    of_classes = [line for group in classes(positions) for line in _of_classes(group, estimated=True)]
+    return (*of_classes, *positive, *doubted, *_negatives(assessed(alone, Presence.ABSENT)))
 
 
 def positive_statement(position: Position) -> Statement:
@@ -46,11 +51,14 @@ def uncertain_statement(position: Position) -> Statement:
 
 def impression(positions: Positions) -> tuple[Statement, ...]:
     """The findings by name; if there are none, of how many that is said."""
-    present = assessed(positions, Presence.PRESENT)
-    uncertain = assessed(positions, Presence.UNCERTAIN)
+    groups, alone = classes(positions), side_by_side(positions)
+    present = assessed(alone, Presence.PRESENT)
+    uncertain = assessed(alone, Presence.UNCERTAIN)
     named = [_listing("", present, Presence.PRESENT)] if present else []
     named += [_doubted(uncertain, estimated=False)] if uncertain else []
-    return tuple(named) if named else (nothing_found(positions),)
+    if not named and (alone or not groups):
+        named = [nothing_found(alone)]
+    return (*(line for group in groups for line in _of_classes(group, estimated=False)), *named)
 
 
 def nothing_found(positions: Positions) -> Statement:
@@ -73,6 +81,24 @@ def nothing_found(positions: Positions) -> Statement:
     )
 
 
+def _of_classes(group: Sequence[Position], *, estimated: bool) -> Iterator[Statement]:
+    """Such as "Most likely glioma; the specialist's estimate is 83 %." and "Also possible: meningioma (12 %)."."""
+    leader, *others = group
+    sure = leader.presence is Presence.PRESENT
+    text = f"{'Most likely' if sure else 'Possibly'} {leader.finding.text}"
+    text += f"; {_estimate(leader)}." if estimated else "."
+    presence = Presence.PRESENT if sure else Presence.UNCERTAIN
+    yield Statement(text, (leader.finding.label,), presence, leader.basis)
+    possible = tuple(position for position in others if position.presence is not Presence.ABSENT)
+    if possible:
+        words = [
+            f"{p.finding.text} ({_percents(p, 'or')})" if estimated else p.finding.text for p in possible
+        ]
+        labels = tuple(position.finding.label for position in possible)
+        basis = tuple(line for position in possible for line in position.basis)
+        yield Statement(f"Also possible: {_joined(words, 'or')}.", labels, Presence.UNCERTAIN, basis)
+
+
 def _doubted(positions: tuple[Position, ...], *, estimated: bool) -> Statement:
     """Such as "Pneumonia and atelectasis are possible; the estimates are 31 % and 10 %."."""
     if len(positions) == 1:
@@ -81,14 +107,18 @@ def _doubted(positions: tuple[Position, ...], *, estimated: bool) -> Statement:
     listed = _listing("", positions, Presence.UNCERTAIN, " are possible")
     if not estimated:
         return listed
-    estimates = _joined([" or ".join(percent(o.probability) for o in p.opinions) for p in positions], "and")
+    estimates = _joined([_percents(position, "or") for position in positions], "and")
     return replace(listed, text=f"{listed.text[:-1]}; the estimates are {estimates}.")
 
 
 def _estimate(position: Position) -> str:
-    estimates = " and ".join(percent(opinion.probability) for opinion in position.opinions)
+    estimates = _percents(position, "and")
     whose = "specialist's estimate is" if len(position.opinions) == 1 else "specialists' estimates are"
     return f"the {whose} {estimates}"
+
+
+def _percents(position: Position, conjunction: str) -> str:
+    return _joined([percent(opinion.probability) for opinion in position.opinions], conjunction)
 
 
 def _negatives(absent: Iterable[Position]) -> Iterable[Statement]:

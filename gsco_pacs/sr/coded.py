@@ -71,7 +71,7 @@ def _summary(material: Material) -> Iterator[ContentItem]:
 
 
 def _group(material: Material, opinion: Opinion) -> MeasurementsAndQualitativeEvaluations:
-    """TID 1501: the finding, its site, its probability in percent, its presence, its image and its algorithm."""
+    """TID 1501: the finding, its site, its probability in percent, its presence, its grade, its image and its algorithm."""
     finding = opinion.finding
     instance, _ = material.image(opinion.sop_instance_uid)
     group = MeasurementsAndQualitativeEvaluations(
@@ -89,13 +89,18 @@ def _group(material: Material, opinion: Opinion) -> MeasurementsAndQualitativeEv
                 concept(codes.PERCENT),
             )
         ],
-        qualitative_evaluations=[
-            QualitativeEvaluation(concept(finding.code), concept(codes.PRESENCE[opinion.presence]))
-        ],
+        qualitative_evaluations=list(_evaluations(opinion)),
         source_images=[SourceImageForMeasurementGroup(instance.sop_class_uid, instance.sop_instance_uid)],
     )
     group[0].ContinuityOfContent = "SEPARATE"
     return group
+
+
+def _evaluations(opinion: Opinion) -> Iterator[QualitativeEvaluation]:
+    finding = opinion.finding
+    yield QualitativeEvaluation(concept(finding.code), concept(codes.PRESENCE[opinion.presence]))
+    if finding.severity:
+        yield QualitativeEvaluation(concept(codes.SEVERITY), concept(finding.severity))
 
 
 def _algorithm(material: Material, opinion: Opinion) -> AlgorithmIdentification:

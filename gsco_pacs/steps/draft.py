@@ -12,11 +12,12 @@ from gsco_pacs.domain.findings import (
     Draft,
     Mode,
     ModelIdentity,
+    Opinion,
     Presence,
     Statement,
 )
 from gsco_pacs.grounding.gate import FORMAL, Breach, Gate, Gated
-from gsco_pacs.grounding.positions import Positions, assessed, positions_of
+from gsco_pacs.grounding.positions import Position, Positions, assessed, classes, positions_of, side_by_side
 from gsco_pacs.grounding.wording import NAME, finding_statements, impression, wording_identity
 from gsco_pacs.ports import Generalist, Picture
 
@@ -132,11 +133,26 @@ def _seconded(statement: Statement, named: Sequence[str]) -> Statement:
 
 
 def _among_specialists(positions: Positions) -> Iterator[str]:
-    for position in positions.values():
+    alone = side_by_side(positions)
+    for position in alone.values():
         if position.disputed:
             yield f"The specialists disagree on {position.finding.text}: {position.holders}."
-    found = assessed(positions, Presence.PRESENT)
-    for position in positions.values():
+    found = assessed(alone, Presence.PRESENT)
+    for position in alone.values():
         if position.finding.normal and found and position.presence is Presence.PRESENT:
             words = " and ".join(p.finding.text for p in found)
             yield f"{position.holders} holds that nothing is found, against {words}."
+    for group in classes(positions):
+        yield from _among_members(group)
+
+
+def _among_members(group: Sequence[Position]) -> Iterator[str]:
+    """One sentence if the specialists on one question do not all hold the same answer the likeliest."""
+    leaders: dict[str, Opinion] = {}
+    for opinion in (opinion for position in group for opinion in position.opinions):
+        known = leaders.get(opinion.specialist)
+        if known is None or opinion.probability > known.probability:
+            leaders[opinion.specialist] = opinion
+    if len({leader.finding.label for leader in leaders.values()}) > 1:
+        held = (f"{o.specialist} {o.finding.text} ({o.probability:.2f})" for o in leaders.values())
+        yield f"The specialists disagree on what is most likely: {', '.join(held)}."
