@@ -10,7 +10,7 @@ from PIL import Image
 
 from gsco_pacs.domain.errors import ConfigError
 from gsco_pacs.domain.findings import Answer, Briefing, Code, Finding, ModelIdentity, SimilarCase
-from gsco_pacs.ports import InputContract, Look, Picture, Thresholds
+from gsco_pacs.ports import InputContract, Look, Picture, Pooling, Thresholds
 
 LABELS = ("glioma", "meningioma", "none")
 
@@ -24,6 +24,7 @@ class Guesser:
         Finding(label, label, Code(label, "99TEST", label), normal=label == "none") for label in LABELS
     )
     thresholds = (Thresholds(0.2, 0.5),) * 3
+    pooling = Pooling()
     examines = "brain MR"
 
     def look(self, pictures: Sequence[Picture]) -> tuple[Look, ...]:
