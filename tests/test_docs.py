@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+from gsco_pacs.config import load_config
 from gsco_pacs.domain import errors
 from gsco_pacs.domain.errors import GscoError
 from gsco_pacs.domain.job import State
@@ -50,3 +52,20 @@ def test_every_error_stands_in_the_tree_at_the_head_of_its_file() -> None:
         )
 
     assert [name for name in below(GscoError) if name not in (errors.__doc__ or "")] == []
+
+
+BLOCKS = re.findall(r"```yaml\n(.*?)```", (DOCS / "generalist_models.md").read_text(), flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_every_block_of_the_page_of_generalist_models_is_a_configuration(block: str, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(block)
+    loaded = load_config(tmp_path / "config.yaml").generalists
+    assert list(loaded) == list(yaml.safe_load(block)["generalists"])
+
+
+def test_each_served_model_has_a_line_in_the_configuration() -> None:
+    page = (DOCS / "generalist_models.md").read_text()
+    served = re.findall(r"--served-model-name (\S+) --port (\d+)", page)
+    configured = re.findall(r"example:(\d+)/v1\", model: ([\w.-]+)", page)
+    assert served == [(name, port) for port, name in configured]

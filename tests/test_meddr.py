@@ -1,6 +1,7 @@
 """MedDr: its published layout becomes a checkpoint that transformers loads, with the same numbers and the same words."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -209,6 +210,13 @@ def test_the_plan_of_meddr_counts_forty_billion_parameters(full_size: tuple[Memo
     assert 39.9e9 < sum(part.parameters for part in plan.parts) < 40.3e9
     assert plan.cached * 2 == 2 * 60 * 8 * 128 * 4096 * 2
     assert plan.unquantised() == ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
+
+
+def test_the_page_of_generalist_models_quotes_the_plan(full_size: tuple[MemoryPlan, Any]) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "generalist_models.md").read_text()
+    for line in list(full_size[0].lines(Machine(0, ())))[1:-1]:
+        figures = re.findall(r"[\d,]{5,}|[\d.]+ GB", line.split(",", 1)[-1] if "in all" in line else line)
+        assert " | ".join(figures) in page
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,40 @@ def qwen2_5_vl(folder: Path) -> Any:
     )  # fmt: skip
 
 
+def qwen3_vl(folder: Path) -> Any:
+    names = ("vision_start", "vision_end", "image_pad", "video_pad")
+    _tokenizer({name: f"<|{name}|>" for name in names}).save_pretrained(folder)
+    hf.Qwen2VLImageProcessorPil(
+        min_pixels=32 * 32, max_pixels=64 * 64, patch_size=16, image_mean=[0.5] * 3, image_std=[0.5] * 3
+    ).save_pretrained(folder)
+    _without_video(folder, "Qwen3VLProcessor", "<|vision_start|><|image_pad|><|vision_end|>")
+    return hf.Qwen3VLForConditionalGeneration(
+        hf.Qwen3VLConfig(
+            text_config={**_TEXT, "head_dim": 8, "rope_scaling": {"rope_type": "default", "mrope_section": [2, 1, 1]}},
+            vision_config={"depth": 2, "hidden_size": 16, "out_hidden_size": 16, "num_heads": 2, "intermediate_size": 32,
+                           "num_position_embeddings": 16, "deepstack_visual_indexes": [0]},
+            vision_start_token_id=2, vision_end_token_id=3, image_token_id=4, video_token_id=5,
+        )
+    )  # fmt: skip
+
+
+def llava_next(folder: Path) -> Any:
+    """LLaVA 1.6: the picture is seen whole and in tiles."""
+    images = hf.LlavaNextImageProcessorPil(
+        size={"shortest_edge": 28}, crop_size=_SIDE, image_grid_pinpoints=[[28, 56], [56, 28], [56, 56]]
+    )
+    hf.LlavaNextProcessor(
+        images, _tokenizer({"image_token": "<image>"}), patch_size=14, num_additional_image_tokens=1,
+        vision_feature_select_strategy="default", chat_template=_template("<image>"),
+    ).save_pretrained(folder)  # fmt: skip
+    return hf.LlavaNextForConditionalGeneration(
+        hf.LlavaNextConfig(
+            text_config=hf.LlamaConfig(**_TEXT), vision_config=hf.CLIPVisionConfig(**_EYE), image_token_index=2,
+            image_grid_pinpoints=[[28, 56], [56, 28], [56, 56]],
+        )
+    )  # fmt: skip
+
+
 def internvl(folder: Path) -> Any:
     special = {
         "start_image": "<img>",
@@ -171,7 +205,8 @@ def llama(folder: Path) -> Any:
 
 
 FAMILIES: dict[str, Callable[[Path], Any]] = {
-    family.__name__: family for family in (gemma3, llava, qwen2_5_vl, internvl, idefics3, blip2)
+    family.__name__: family
+    for family in (gemma3, llava, llava_next, qwen2_5_vl, qwen3_vl, internvl, idefics3, blip2)
 }
 
 
