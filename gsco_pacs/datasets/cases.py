@@ -49,6 +49,8 @@ class EvaluationCase:
     """Diagnosis: the closed list. Question: the choices, () if the answer is free."""
     truth: tuple[str, ...] = ()
     """Diagnosis: those of ``options`` that are true."""
+    normal: str = ""
+    """Diagnosis: the option that says that nothing was found and excludes all others; "" if there is none."""
     question: str = ""
     answer: str = ""
     """Question: the right answer (one of ``options``, if there are any)."""
@@ -107,8 +109,9 @@ class DataSet:
             raise ConfigError(f"{self.name}: {key} has {len(found)} labels; exactly one is expected.")
         true = tuple(option for option in self.options if option in found)
         return EvaluationCase(
-            key, self.name, group, images, self.task, self.examines, self.single, self.options, true
-        )
+            key, self.name, group, images, self.task, self.examines,
+            self.single, self.options, true, self.normal,
+        )  # fmt: skip
 
     def asked(
         self, key: str, group: str, images: Images, question: str, answer: str, *also_right: str

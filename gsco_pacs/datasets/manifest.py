@@ -59,7 +59,12 @@ def _read(dataset: DataSet, path: Path, split: Split) -> Iterator[EvaluationCase
         yield from _questions(replace(dataset, task=Task.QUESTION), questions, here)
         return
     options = tuple(sorted({label for row in rows for label in row["label"].split("|")}))
-    closed = replace(dataset, options=options, single=not any("|" in row["label"] for row in rows))
+    closed = replace(
+        dataset,
+        options=options,
+        single=not any("|" in row["label"] for row in rows),
+        normal=next((option for option in options if option.casefold() == "no finding"), ""),
+    )
     for row in here:
         images = ImageFiles(file.parent, (row["path"],))
         yield closed.diagnosis(row["path"], row["group"], images, row["label"].split("|"))

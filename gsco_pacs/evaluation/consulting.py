@@ -47,7 +47,7 @@ def findings_of(case: CaseRecord, consultation: Consultation) -> tuple[Finding, 
     known = {opinion.finding.label: opinion.finding for opinion in consultation.opinions}
     if not case.options:
         return tuple(known.values())
-    return tuple(known.get(option) or _unknown(option) for option in case.options)
+    return tuple(known.get(option) or _unknown(option, case.normal) for option in case.options)
 
 
 def varied(
@@ -89,6 +89,6 @@ def _donor(case: CaseRecord, others: Sequence[CaseRecord]) -> CaseRecord | None:
     return min(different, key=lambda other: ((place := shuffled_place(other, "exchanged")) < here, place))
 
 
-def _unknown(option: str) -> Finding:
+def _unknown(option: str, normal: str) -> Finding:
     """A finding that no bundle describes: its label is its words."""
-    return Finding(option, option, Code(option[:16], "99LOCAL", option[:64]))
+    return Finding(option, option, Code(option[:16], "99LOCAL", option[:64]), normal=option == normal)

@@ -51,6 +51,7 @@ class CaseRecord:
     single: bool
     options: tuple[str, ...] = ()
     truth: tuple[str, ...] = ()
+    normal: str = ""
     question: str = ""
     answer: str = ""
     closed: bool = False
@@ -144,6 +145,7 @@ def recorded(case: EvaluationCase, split: str) -> CaseRecord:
         single=case.single,
         options=case.options,
         truth=case.truth,
+        normal=case.normal,
         question=case.question,
         answer=case.answer,
         closed=case.closed,

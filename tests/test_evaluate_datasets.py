@@ -1,0 +1,61 @@
+"""One data set of each layout goes through `gsco-pacs evaluate run` from its files to the table."""
+
+from collections import Counter
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from gsco_pacs.cli import app
+from gsco_pacs.datasets.registry import data_set, data_sets
+from gsco_pacs.domain.findings import Consultation, Mode
+from gsco_pacs.evaluation.asking import inquiry
+from gsco_pacs.evaluation.consulting import findings_of
+from gsco_pacs.evaluation.records import RunFolder, Variant, recorded
+from tests.data_layouts import LAYOUTS
+
+ONE_OF_EACH = {
+    "pneumoniamnist": 2,  # arrays
+    "retoct": 8,  # a folder for each class
+    "fmc_endo": 1,  # a table of several labels
+    "vindr_spinexr": 2,  # DICOM
+    "slake": 1,  # free questions
+    "omnimedvqa": 1,  # questions with choices
+    "iu_xray": 2,  # reports
+}
+"""How many cases of test each has in its made-up directory."""
+
+
+def test_every_kind_of_data_set_goes_through_the_whole_command(tmp_path: Path) -> None:
+    words = ["evaluate", "run", "--out", str(tmp_path / "run"), "--specialist", "iu_xray=cxr_findings"]
+    for mode in ("specialists", "moed+rad"):
+        words += ["--mode", mode]
+    for name in ONE_OF_EACH:
+        (tmp_path / name).mkdir()
+        LAYOUTS[name](tmp_path / name)
+        words += ["--dataset", f"{name}={tmp_path / name}"]
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert done.exit_code == 0
+    folder = RunFolder(tmp_path / "run")
+    cases = {record.id: record for record in folder.cases}
+    assert Counter(record.dataset for record in cases.values()) == ONE_OF_EACH
+    briefed = [answer for answer in folder.answers if answer.variant.mode is Mode.MOED_RAD]
+    assert {answer.case for answer in briefed} == set(cases)
+    (report,) = {answer.text for answer in briefed if cases[answer.case].dataset == "iu_xray"}
+    assert report  # worded from the specialist's opinions; the structured generalist adds no word
+    for name in ("pneumoniamnist", "retoct", "fmc_endo", "vindr_spinexr"):
+        assert f"#### {name} (" in done.output
+
+
+def test_a_prompt_offers_the_data_set_s_own_word_for_nothing(tmp_path: Path) -> None:
+    LAYOUTS["vindr_spinexr"](tmp_path)
+    case = next(data_set("vindr_spinexr").read(tmp_path, "test"))
+    nobody = Consultation((), (), (), (), (), case.examines)
+    record = recorded(case, "test")
+    asked = inquiry(record, case, Variant(Mode.GENERALIST, "gsco"), findings_of(record, nobody), nobody)
+    assert "You are given a spine X-ray image." in asked.briefing.prompt
+    assert "you can choose 'No finding'." in asked.briefing.prompt
+
+
+def test_the_command_that_lists_them_names_every_data_set() -> None:
+    listed = CliRunner().invoke(app, ["evaluate", "datasets"], catch_exceptions=False).output
+    assert [known.name for known in data_sets() if f"| `{known.name}` |" not in listed] == []
