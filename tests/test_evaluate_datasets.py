@@ -1,5 +1,6 @@
 """One data set of each layout goes through `gsco-pacs evaluate run` from its files to the table."""
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -54,6 +55,32 @@ def test_a_prompt_offers_the_data_set_s_own_word_for_nothing(tmp_path: Path) -> 
     asked = inquiry(record, case, Variant(Mode.GENERALIST, "gsco"), findings_of(record, nobody), nobody)
     assert "You are given a spine X-ray image." in asked.briefing.prompt
     assert "you can choose 'No finding'." in asked.briefing.prompt
+
+
+def test_pcam200_is_asked_with_the_published_prompt_of_gsco_word_for_word(tmp_path: Path) -> None:
+    LAYOUTS["pcam200"](tmp_path)
+    case = next(data_set("pcam200").read(tmp_path, "test"))
+    nobody = Consultation((), (), (), (), (), case.examines)
+    record = recorded(case, "test")
+    asked = inquiry(record, case, Variant(Mode.MOED_RAD, "gsco"), findings_of(record, nobody), nobody)
+    assert asked.briefing.prompt == (
+        " You are a helpful medical assistant. Your task is disease diagnosis. You are given a pathology image. "
+        "The possible diagnoses are: 'normal', 'tumor'. The diagnoses of the most similar cases are none. "
+        "The diagnoses of the specialist models are no finding. The response should only contain one option. "
+    )
+
+
+def test_the_prompts_published_for_the_generalist_alone_come_with_the_cases(tmp_path: Path) -> None:
+    for name in ("pcam200", "vindr_spinexr", "slake", "iu_xray"):
+        (tmp_path / name).mkdir()
+        LAYOUTS[name](tmp_path / name)
+    prompts = {
+        name: next(data_set(name).read(tmp_path / name, "test")).prompt for name in os.listdir(tmp_path)
+    }
+    assert prompts["pcam200"].endswith("You should answer with normal or tumor.")
+    assert prompts["vindr_spinexr"].endswith("you can choose 'No finding'.")
+    assert prompts["slake"].endswith("medical image.The question is Which organ?.")
+    assert prompts["iu_xray"].endswith("generate a summary report about the image.")
 
 
 def test_the_command_that_lists_them_names_every_data_set() -> None:

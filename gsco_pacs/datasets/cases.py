@@ -58,6 +58,8 @@ class EvaluationCase:
     """Question: other answers that the data set takes for right."""
     reference: str = ""
     """Report: what the radiologist wrote."""
+    prompt: str = ""
+    """The paper's prompt to the generalist alone, word for word; "" where none is published."""
 
     @property
     def closed(self) -> bool:
@@ -89,7 +91,7 @@ class DataSet:
     normal: str = ""
     """Multi-label: the option that is true where no other one is."""
     prompt: str = ""
-    """The paper's prompt for the generalist alone, where one is published; `$question` stands for the question."""
+    """The paper's prompt to the generalist alone, where one is published; `$question` stands for the question."""
     tested_on: Tested = "layout only"
 
     def read(self, path: Path, split: Split) -> Iterator[EvaluationCase]:
@@ -110,20 +112,22 @@ class DataSet:
         true = tuple(option for option in self.options if option in found)
         return EvaluationCase(
             key, self.name, group, images, self.task, self.examines,
-            self.single, self.options, true, self.normal,
+            self.single, self.options, true, self.normal, prompt=self.prompt,
         )  # fmt: skip
 
     def asked(
         self, key: str, group: str, images: Images, question: str, answer: str, *also_right: str
     ) -> EvaluationCase:
         """A question with a free answer."""
+        prompt = self.prompt.replace("$question", question.strip())
         return EvaluationCase(
             key, self.name, group, images, self.task, self.examines,
-            question=question.strip(), answer=answer.strip(), also_right=also_right,
+            question=question.strip(), answer=answer.strip(), also_right=also_right, prompt=prompt,
         )  # fmt: skip
 
     def reported(self, key: str, group: str, images: Images, reference: str) -> EvaluationCase:
         """A report to write."""
         return EvaluationCase(
-            key, self.name, group, images, self.task, self.examines, reference=reference.strip()
-        )
+            key, self.name, group, images, self.task, self.examines,
+            reference=reference.strip(), prompt=self.prompt,
+        )  # fmt: skip
