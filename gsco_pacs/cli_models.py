@@ -26,8 +26,12 @@ def train_specialist(
     start: Annotated[
         Path | None, typer.Option(help="Weights to start from (a bundle's); ImageNet's if none are named.")
     ] = None,
-    epochs: Annotated[int, typer.Option(help="Times that every image is seen.")] = 16,
-    learning_rate: Annotated[float, typer.Option(help="The highest one.")] = 3e-4,
+    epochs: Annotated[
+        int | None, typer.Option(help="Times that every image is seen: 16, of volumes 30, if not said.")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="The highest one: 3e-4, of volumes 2e-3, if not said.")
+    ] = None,
     size: Annotated[int, typer.Option(help="Edge of the pictures in pixels.")] = 320,
     seed: Annotated[int, typer.Option(help="The same seed gives the same weights on one machine.")] = 1,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
@@ -41,6 +45,11 @@ def train_specialist(
 ) -> None:
     """Train a specialist and write it as a bundle, its case index included."""
     from gsco_pacs.adapters.progress_bar import progress_bar
+    from gsco_pacs.training.segmentation_task import segments_asked
+
+    if segments_asked(task):
+        print(_train_segmenter(task, manifest, out, epochs or 30, learning_rate or 2e-3, seed, threads))
+        return
     from gsco_pacs.training.index import build_index
     from gsco_pacs.training.joining import join_bundles
     from gsco_pacs.training.learning import Recipe
@@ -54,7 +63,7 @@ def train_specialist(
         None if scratch else start or imagenet_weights(),
         soft_labels,
         size=size,
-        recipe=Recipe(epochs=epochs, learning_rate=learning_rate),
+        recipe=Recipe(epochs=epochs or 16, learning_rate=learning_rate or 3e-4),
         seed=seed,
         threads=threads,
     )
@@ -65,6 +74,19 @@ def train_specialist(
     with progress_bar("case index", Console()) as progress:
         build_index(parts[0], manifest, progress)
     print(out if members == 1 else join_bundles(out, parts))
+
+
+def _train_segmenter(
+    task: Path, folder: Path, out: Path, epochs: int, learning_rate: float, seed: int, threads: int
+) -> Path:
+    from gsco_pacs.adapters.progress_bar import progress_bar
+    from gsco_pacs.training.segmentation import SegmentationRequest, train_segmenter
+
+    request = SegmentationRequest(
+        task, folder, out, epochs=epochs, learning_rate=learning_rate, seed=seed, threads=threads
+    )
+    with progress_bar("training", Console()) as progress:
+        return train_segmenter(request, progress)
 
 
 @train.command("generator")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from gsco_pacs.domain.findings import (
     Answer,
@@ -12,6 +12,7 @@ from gsco_pacs.domain.findings import (
     ObjectKind,
     Receipt,
     Report,
+    Segment,
     SimilarCase,
 )
 
@@ -75,6 +76,33 @@ class Look:
     """(d,), pooled and L2-normalised."""
 
 
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A series whose slices lie in one frame of reference, parallel and equally spaced."""
+
+    voxels: "NDArray[np.float32]"
+    """(slices, rows, columns), real values as the modality means them."""
+    affine: "NDArray[np.float64]"
+    """(4, 4): index (slice, row, column, 1) of a voxel -> place of its centre in mm, LPS (PS3.3 C.7.6.2.1.1)."""
+    slices: tuple[tuple[str, int], ...]
+    """SOP Instance UID and frame (1 = first) of each slice."""
+
+
+@dataclass(frozen=True)
+class VolumeContract:
+    """Which series a segmenter may be asked about; lengths in mm along right-left, back-front and feet-head."""
+
+    modalities: tuple[str, ...]
+    sop_classes: tuple[str, ...]
+    body_parts: tuple[str, ...]
+    min_slices: int
+    max_spacing: float
+    max_tilt: float
+    """Degrees."""
+    min_extent: tuple[float, float, float]
+    max_extent: tuple[float, float, float]
+
+
 @dataclass(frozen=True)
 class Thresholds:
     """Below the first a finding is absent, from the second on it is present, between them uncertain."""
@@ -115,6 +143,30 @@ class Specialist(Protocol):
 
     def similar(self, look: Look, k: int, patient_id: str) -> tuple[SimilarCase, ...]:
         """The k nearest reference cases, nearest first, none of the same patient; () without a case index."""
+
+
+@runtime_checkable
+class Segmenter(Protocol):
+    """A model that outlines structures in a volume. Implemented by adapters.segmentation_bundles and by tests."""
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Name, version and hash for the record."""
+
+    @property
+    def volume_contract(self) -> VolumeContract:
+        """Which series it may be asked about."""
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """What it outlines; the first is segment 1."""
+
+    @property
+    def examines(self) -> str:
+        """What it looks at in the words of a prompt."""
+
+    def segment(self, volume: Volume) -> "NDArray[np.uint8]":
+        """The number of the segment that each voxel belongs to, 0 for none; TransientError if memory runs out."""
 
 
 class Generalist(Protocol):

@@ -171,6 +171,16 @@ def read_metadata(content: bytes) -> tuple[dict[str, Any], GscoSection]:
         raise BrokenBundleError(f"{METADATA}: {error}") from error
 
 
+def segments(bundle: Path) -> bool:
+    """Whether the bundle says that it segments; its files are verified by whoever then loads it."""
+    try:
+        return bool(json.loads((bundle / METADATA).read_bytes())["gsco"]["task"] == "segmentation")
+    except OSError as error:
+        raise BrokenBundleError(f"{bundle.name}: {METADATA}: {error.strerror}.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise BrokenBundleError(f"{METADATA}: {error}") from error
+
+
 class VerifiedFiles:
     """The files of a bundle, each compared with SHA256SUMS in the moment it is read."""
 

@@ -130,11 +130,11 @@ class BundleSpecialist:
         return Finding(
             entry.label,
             entry.text,
-            _code(entry.code),
-            _code(entry.site) if entry.site else None,
+            code_of(entry.code),
+            code_of(entry.site) if entry.site else None,
             normal=entry.label == self._section.normal_label,
             exclusive=self._section.task == "multi-class",
-            severity=_code(entry.severity) if entry.severity else None,
+            severity=code_of(entry.severity) if entry.severity else None,
         )
 
 
@@ -158,7 +158,7 @@ def _specialist(
     files: VerifiedFiles, name: str, version: str, section: GscoSection, entry: MemberEntry | None = None
 ) -> BundleSpecialist:
     inference, weights = (entry.inference, entry.weights) if entry else (INFERENCE, WEIGHTS)
-    network = _network(files.read(inference), inference)
+    network = network_of(files.read(inference), inference)
     _fill(network, files.read(weights), weights, len(section.labels))
     policy = (
         f"reading={_flat(section.reading)} max_images={section.input.max_images}",
@@ -168,7 +168,7 @@ def _specialist(
     return BundleSpecialist(identity, section, network, _index(files, name, section))
 
 
-def _network(inference: bytes, file: str) -> nn.Module:
+def network_of(inference: bytes, file: str) -> nn.Module:
     """The untrained network that `network_def` describes: a class of HOMES and plain arguments.
 
     MONAI's ConfigParser would import what a `$import` string names even with MONAI_EVAL_EXPR=0; here a string is a string.
@@ -209,7 +209,8 @@ def _index(files: VerifiedFiles, name: str, section: GscoSection) -> CaseIndex |
     return CaseIndex(name, features, cases_from_json(files.read(CASES)), section.patient_salt)
 
 
-def _code(entry: CodeEntry) -> Code:
+def code_of(entry: CodeEntry) -> Code:
+    """The coded concept of a bundle as the domain holds it."""
     return Code(entry.value, entry.scheme, entry.meaning)
 
 

@@ -25,3 +25,9 @@ def probabilities_of(
     """Return sigmoid(slope * score + intercept) for each label; classes exclude each other, so theirs sum to 1."""
     calibrated = np.asarray(expit(decision_scores(logits, kind) * slopes + intercepts), dtype=np.float64)
     return calibrated if kind == "multi-label" else calibrated / calibrated.sum(axis=1, keepdims=True)
+
+
+def dice(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    """Twice the common part of two masks over the sum of both; 1 if both are empty."""
+    total = int(found.sum()) + int(truth.sum())
+    return 2 * int((found & truth).sum()) / total if total else 1.0

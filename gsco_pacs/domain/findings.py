@@ -66,6 +66,17 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Segment:
+    """What a segmenter outlines: its name and codes, how it may be shown, and which volumes are plausible."""
+
+    finding: Finding
+    category: Code
+    site_modifier: Code | None
+    colour: tuple[int, int, int]
+    plausible_mm3: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class ModelIdentity:
     """Which model said it: name, version, hash of the weights and the parameters that mattered."""
 

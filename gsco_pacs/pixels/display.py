@@ -55,6 +55,18 @@ def _grey(stored: NDArray[Any], image: ImageFile, frame: int) -> NDArray[np.floa
     return shown
 
 
+def real_values(image: ImageFile, frame: int) -> NDArray[np.float32]:
+    """``frame`` (1 = first) of a grey image in the modality's own values (rows, columns); else BadObjectError."""
+    stored = decode(image, frame)
+    try:
+        values = np.asarray(_modality_values(stored, image, frame), np.float32)
+    except UNREADABLE as error:
+        raise BadObjectError(f"The rescale cannot be used ({type(error).__name__}).") from error
+    if values.ndim != 2 or not np.isfinite(values).all():
+        raise BadObjectError("The pixels are not grey values in finite numbers.")
+    return values
+
+
 def padded(stored: NDArray[Any], header: Dataset) -> NDArray[np.bool_] | None:
     """Which stored values are Pixel Padding Value, or lie between it and its range limit (PS3.3 C.7.5.1.1.2); None without one."""
     if header.get("PixelPaddingValue") is None:
@@ -64,7 +76,7 @@ def padded(stored: NDArray[Any], header: Dataset) -> NDArray[np.bool_] | None:
     return np.asarray((stored >= wrapped.min()) & (stored <= wrapped.max()))
 
 
-def _described(header: Dataset, frame: int, macro: str) -> Dataset:
+def described(header: Dataset, frame: int, macro: str) -> Dataset:
     """Where the attributes of ``macro`` stand: in the frame's functional group, in the shared one, or in the header (PS3.3 C.7.6.16)."""
     for groups, index in (
         ("PerFrameFunctionalGroupsSequence", frame - 1),
@@ -78,7 +90,7 @@ def _described(header: Dataset, frame: int, macro: str) -> Dataset:
 
 def _modality_values(stored: NDArray[Any], image: ImageFile, frame: int) -> NDArray[Any]:
     """Stored values through the Modality LUT or the rescale (PS3.3 C.11.1); float32 unless a sample has more than 16 bits."""
-    modality = _described(image.header, frame, "PixelValueTransformationSequence")
+    modality = described(image.header, frame, "PixelValueTransformationSequence")
     if modality.get("ModalityLUTSequence"):
         return lookup(stored, modality.ModalityLUTSequence[0], _byte_order(image))[0]
     values: NDArray[Any] = stored.astype(np.float32 if stored.dtype.itemsize <= 2 else np.float64)
@@ -90,7 +102,7 @@ def _modality_values(stored: NDArray[Any], image: ImageFile, frame: int) -> NDAr
 
 def _voi(values: NDArray[Any], valid: NDArray[Any], image: ImageFile, frame: int) -> NDArray[np.float32]:
     """The first VOI LUT, else the first window that shows anything, else what is there (PS3.3 C.11.2)."""
-    voi = _described(image.header, frame, "FrameVOILUTSequence")
+    voi = described(image.header, frame, "FrameVOILUTSequence")
     if voi.get("VOILUTSequence"):
         shown, highest = lookup(values, voi.VOILUTSequence[0], _byte_order(image))
         return np.asarray(np.clip(shown / highest, 0, 1), np.float32)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from gsco_pacs.adapters.bundle_format import segments
 from gsco_pacs.adapters.bundles import load_bundle
 from gsco_pacs.adapters.labelled_images import Split
 from gsco_pacs.adapters.progress_bar import progress_bar
@@ -19,9 +20,14 @@ from gsco_pacs.processes.choices import open_generalist, specialists_of
 
 def measure_specialist(bundle: Path, manifest: Path, split: Split, reference: Path | None) -> str:
     """The specialist's tables in Markdown."""
+    machine = f"{len(os.sched_getaffinity(0))}-core {platform.machine()}"
     with progress_bar("evaluating", Console(stderr=True)) as progress:
+        if segments(bundle):
+            from gsco_pacs.evaluation.segmentation import evaluate_segmenter, segmentation_table
+
+            return segmentation_table(evaluate_segmenter(bundle, manifest, progress, split=split), machine)
         figures = evaluate_specialist(bundle, manifest, progress, split=split, reference=reference)
-    return as_markdown(figures, f"{len(os.sched_getaffinity(0))}-core {platform.machine()}")
+    return as_markdown(figures, machine)
 
 
 def measure_honesty(config: Config, names: Sequence[str], n: int, template: str) -> str:

@@ -1,7 +1,7 @@
-"""prepare: the pictures of a study that fit a specialist, as a person would see them, and why the others were left out."""
+"""prepare: the pictures (or volumes) of a study that fit a specialist, and why the others were left out."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pydicom import Dataset
@@ -13,13 +13,19 @@ from gsco_pacs.domain.study import StoredFile
 from gsco_pacs.pixels.choice import Candidate, choose
 from gsco_pacs.pixels.display import display
 from gsco_pacs.pixels.opening import ImageFile, attribute, check_size, open_image
-from gsco_pacs.ports import InputContract, Picture
+from gsco_pacs.pixels.stacking import stacked, unfit
+from gsco_pacs.ports import InputContract, Picture, Volume, VolumeContract
 from gsco_pacs.sr.key_objects import SELECTION, key_images
 
 _JUDGED_BY = (
     "SOPClassUID", "Modality", "ImageType", "BodyPartExamined", "ViewPosition", "ViewCodeSequence",
     "SeriesInstanceUID", "SeriesNumber", "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient",
     "Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "NumberOfFrames", "PhotometricInterpretation",
+)  # fmt: skip
+_BROKEN = Exclusion("", "Another image of its series is not readable, so the series is no volume.")
+_PLACED_BY = (
+    *_JUDGED_BY, "SOPInstanceUID", "FrameOfReferenceUID", "PixelSpacing",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
 _VIEWS = (
     (Code("399348003", "SCT", "antero-posterior"), "AP"),
@@ -49,6 +55,16 @@ class Prepared:
     """One for each instance that has no picture."""
     how: str = ""
     """What was read of how much, such as "12 of 240 images were read, evenly spread"; empty if only one fits."""
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedVolumes:
+    """What a segmenter is shown, and what it is not."""
+
+    volumes: tuple[Volume, ...]
+    """One for each fitting series; may be empty."""
+    exclusions: tuple[Exclusion, ...]
+    """One for each instance that is in no volume."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +102,50 @@ def prepare(files: Sequence[StoredFile], contract: InputContract) -> Prepared:
         else:
             pictures.append(shown)
     return Prepared(tuple(pictures), tuple(exclusions), _told(len(pictures), fitting, choice.how))
+
+
+def prepare_volumes(files: Sequence[StoredFile], contract: VolumeContract) -> PreparedVolumes:
+    """Stack each series of a study that fits ``contract`` into a volume, in the order of series.
+
+    A series whose slices are no even stack is left out as a whole, with the reason. Errors as ``prepare``.
+    """
+    plain = InputContract(
+        contract.modalities, contract.sop_classes, contract.body_parts, (), min_rows=1, min_columns=1,
+        max_images=1,
+    )  # fmt: skip
+    series: dict[str, list[_Fitting]] = {}
+    exclusions: list[Exclusion] = []
+    broken: set[str] = set()
+    for file in files:
+        answer = _judged(file, plain, {})
+        if isinstance(answer, Exclusion):
+            exclusions.append(answer)
+            broken |= {file.instance.series_instance_uid} if answer.failed else set()
+        else:
+            series.setdefault(file.instance.series_instance_uid, []).extend(answer)
+    volumes: list[Volume] = []
+    for uid, fitting in sorted(series.items(), key=lambda item: min(each.order for each in item[1])):
+        found = _BROKEN if uid in broken else _stacked(fitting, contract)
+        if isinstance(found, Volume):
+            volumes.append(found)
+        else:
+            exclusions += [replace(found, subject=each.candidate.sop_instance_uid) for each in fitting]
+    return PreparedVolumes(tuple(volumes), tuple(exclusions))
+
+
+def _stacked(fitting: Sequence[_Fitting], contract: VolumeContract) -> Volume | Exclusion:
+    """The volume, or why it is none; without a subject."""
+    try:
+        stack = stacked([open_image(each.file.path, _PLACED_BY) for each in fitting])
+    except BadObjectError as error:
+        return Exclusion("", f"The series is no volume: {error}")
+    reason = unfit(stack, contract)
+    if reason:
+        return Exclusion("", reason)
+    try:
+        return stack.volume()
+    except BadObjectError as error:
+        return Exclusion("", f"The series cannot be decoded: {error}", failed=True)
 
 
 def _surplus(fitting: Sequence[_Fitting], chosen: Sequence[_Fitting], how: str) -> Iterator[Exclusion]:

@@ -7,7 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+from pydicom.uid import (
+    CTImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    ExplicitVRLittleEndian,
+    MRImageStorage,
+)
 
 _DAY, _TIME = "20260105", "101500"
 
@@ -83,6 +88,27 @@ def make_ct(
     )
     ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = "-1024", "1", "HU"
     ds.WindowCenter, ds.WindowWidth = "-500", "1500"
+    return _changed(ds, overrides)
+
+
+def make_mr(
+    pixels: NDArray[np.uint16],
+    study: str = "1",
+    series: str = "1",
+    slice_number: int = 1,
+    **overrides: Any,
+) -> Dataset:
+    """One slice of a T1-weighted MR series; its place must be among the ``overrides``. Arguments as for ``make_dx``."""
+    ds = _instance(MRImageStorage, "MR", study, series, str(slice_number))
+    _set_pixels(ds, pixels, bits_stored=16)
+    ds.ImageType = ["ORIGINAL", "PRIMARY", "M"]
+    ds.BodyPartExamined, ds.PatientPosition = "HIPPOCAMPUS", "HFS"
+    ds.StudyDescription = "MR phantom"
+    ds.ScanningSequence, ds.SequenceVariant, ds.ScanOptions, ds.MRAcquisitionType = "GR", "MP", "", "3D"
+    ds.RepetitionTime, ds.EchoTime, ds.InversionTime, ds.EchoTrainLength = "8", "3.7", "860", "1"
+    ds.AcquisitionNumber, ds.InstanceNumber = "1", str(slice_number)
+    ds.FrameOfReferenceUID, ds.PositionReferenceIndicator = phantom_uid("frame", study), ""
+    ds.SliceThickness = "1"
     return _changed(ds, overrides)
 
 

@@ -17,6 +17,8 @@ from gsco_pacs.adapters.bundle_format import (
     read_metadata,
     write_sums,
 )
+from gsco_pacs.adapters.segmentation_format import SegmentationSection
+from gsco_pacs.training.segmentation_task import SegmentationTask
 from gsco_pacs.training.task import Task
 
 
@@ -24,10 +26,14 @@ def write_bundle(
     out: Path, task: Task, section: GscoSection, network_def: dict[str, Any], network: torch.nn.Module
 ) -> None:
     """Write metadata, network definition, weights (float16) and checksums into ``out``; other files stay."""
+    _put(out, network, network_def, described(task, section))
+
+
+def _put(out: Path, network: torch.nn.Module, network_def: dict[str, Any], metadata: dict[str, Any]) -> None:
     weights = {key: _half(value) for key, value in network.state_dict().items()}
     _write(out / WEIGHTS, save(weights))
     _write(out / INFERENCE, as_json({"network_def": network_def}))
-    _write(out / METADATA, as_json(described(task, section)))
+    _write(out / METADATA, as_json(metadata))
     write_sums(out)
 
 
@@ -58,19 +64,7 @@ def described(task: Task, section: GscoSection) -> dict[str, Any]:
     size = section.prepare.size
     image = {"type": "image", "format": "magnitude", "modality": task.modality_phrase, "num_channels": 1}
     outputs = {str(index): entry.label for index, entry in enumerate(section.labels)}
-    return {
-        "version": task.version,
-        "changelog": {task.version: "trained " + datetime.now(UTC).date().isoformat()},
-        "monai_version": version("monai"),
-        "pytorch_version": version("torch").split("+")[0],
-        "numpy_version": version("numpy"),
-        "optional_packages_version": {},
-        "name": task.name,
-        "task": task.title,
-        "description": task.description,
-        "authors": "the gsco_pacs developers",
-        "copyright": "Apache-2.0",
-        "intended_use": "Research only; not for diagnostic use.",
+    return _general(task, "Apache-2.0") | {
         "network_data_format": {
             "inputs": {
                 "image": image
@@ -95,3 +89,43 @@ def described(task: Task, section: GscoSection) -> dict[str, Any]:
         },
         "gsco": section.model_dump(mode="json", by_alias=True),
     }
+
+
+def _general(task: Task | SegmentationTask, licence: str) -> dict[str, Any]:
+    return {
+        "version": task.version,
+        "changelog": {task.version: "trained " + datetime.now(UTC).date().isoformat()},
+        "monai_version": version("monai"),
+        "pytorch_version": version("torch").split("+")[0],
+        "numpy_version": version("numpy"),
+        "optional_packages_version": {},
+        "name": task.name,
+        "task": task.title,
+        "description": task.description,
+        "authors": "the gsco_pacs developers",
+        "copyright": licence,
+        "intended_use": "Research only; not for diagnostic use.",
+    }
+
+
+def write_segmenter(
+    out: Path,
+    task: SegmentationTask,
+    section: SegmentationSection,
+    network_def: dict[str, Any],
+    network: torch.nn.Module,
+) -> None:
+    """Write the bundle of a network that segments, as ``write_bundle`` does."""
+    names = {"0": "background"} | {str(n): entry.label for n, entry in enumerate(section.segments, start=1)}
+    common = {"spatial_shape": list(section.prepare.patch), "dtype": "float32", "value_range": []}
+    image = {"type": "image", "format": "magnitude", "modality": task.modality_phrase, "num_channels": 1}
+    pred = {"type": "image", "format": "segmentation", "num_channels": len(names)}
+    form = {
+        "inputs": {"image": image | common | {"is_patch_data": False, "channel_def": {"0": "grey"}}},
+        "outputs": {"pred": pred | common | {"is_patch_data": False, "channel_def": names}},
+    }
+    metadata = _general(task, task.licence) | {
+        "network_data_format": form,
+        "gsco": section.model_dump(mode="json", by_alias=True),
+    }
+    _put(out, network, network_def, metadata)

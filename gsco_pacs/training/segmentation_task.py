@@ -1,0 +1,58 @@
+"""What a segmenting specialist is trained for, as a task file (YAML) says it."""
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from gsco_pacs.adapters.bundle_format import Section
+from gsco_pacs.adapters.segmentation_format import SegmentEntry, VolumeInputEntry, VolumePrepareEntry
+from gsco_pacs.domain.errors import ConfigError
+
+
+class SegmentationTask(Section):
+    """A segmenting specialist to be: which series, which segments, and how a report names them."""
+
+    name: str
+    version: str
+    title: str
+    description: str
+    region: str
+    modality_phrase: str
+    module: str
+    kind: Literal["segmentation"]
+    licence: str
+    """Of the weights, which the data may decide."""
+    channels: tuple[int, ...] = (16, 32, 64, 128)
+    """Of the UNet's levels; each halves the patch."""
+    crop: tuple[int, int, int] | None = None
+    """Voxels of the patch that one training step sees, cut at random; the whole patch if none are said."""
+    mirror: bool = False
+    """Whether right and left may be exchanged in training."""
+    input: VolumeInputEntry
+    prepare: VolumePrepareEntry
+    segments: tuple[SegmentEntry, ...] = Field(min_length=1)
+
+
+def segments_asked(path: Path) -> bool:
+    """Whether the task file asks for a segmentation; ConfigError if it is no YAML."""
+    content = _content(path)
+    return isinstance(content, dict) and content.get("kind") == "segmentation"
+
+
+def read_segmentation_task(path: Path) -> SegmentationTask:
+    """The task in ``path``; ConfigError names what is wrong in it."""
+    try:
+        return SegmentationTask.model_validate(_content(path))
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _content(path: Path) -> object:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}.") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: {error}") from error
