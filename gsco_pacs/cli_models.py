@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from gsco_pacs.config import load_config
+
 train = typer.Typer(no_args_is_help=True, help="Make models from a manifest of images.")
 models = typer.Typer(no_args_is_help=True, help="Keep bundles and generalists.")
 
@@ -43,7 +45,8 @@ def train_specialist(
         typer.Option(min=1, help="So many networks, with the seeds SEED, SEED + 1 and so on, in one bundle."),
     ] = 1,
 ) -> None:
-    """Train a specialist and write it as a bundle, its case index included."""
+    """Train a specialist and write it as a bundle, its case index and a sample included."""
+    from gsco_pacs.adapters.bundle_samples import seal
     from gsco_pacs.adapters.progress_bar import progress_bar
     from gsco_pacs.training.segmentation_task import segments_asked
 
@@ -73,7 +76,7 @@ def train_specialist(
             train_specialist(replace(request, out=part, seed=seed + number), progress)
     with progress_bar("case index", Console()) as progress:
         build_index(parts[0], manifest, progress)
-    print(out if members == 1 else join_bundles(out, parts))
+    print(seal(out) if members == 1 else join_bundles(out, parts))
 
 
 def _train_segmenter(
@@ -113,6 +116,51 @@ def models_join(
     from gsco_pacs.training.joining import join_bundles
 
     print(join_bundles(out, bundles, task))
+
+
+@models.command("list")
+def models_list(context: typer.Context) -> None:
+    """List the bundles that the configuration can reach, and the routes that consult them."""
+    from gsco_pacs.processes.shelf import listed
+
+    print(listed(load_config(context.obj)))
+
+
+@models.command("describe")
+def models_describe(
+    context: typer.Context, name: Annotated[str, typer.Argument(help="Name or directory of a bundle.")]
+) -> None:
+    """Tell what a department asks of a bundle: its card, what it reads, its labels and codes, its figures."""
+    from gsco_pacs.processes.shelf import bundle_at, described
+
+    print(described(bundle_at(name, load_config(context.obj))))
+
+
+@models.command("verify")
+def models_verify(
+    context: typer.Context,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names or directories; all if none are given.")
+    ] = None,
+) -> None:
+    """Check checksums, licence, codes and that a sample gives what it should; exit code 1 if anything is wrong."""
+    from gsco_pacs.processes.shelf import bundle_at, bundles, verified
+
+    config = load_config(context.obj)
+    chosen = [bundle_at(name, config) for name in names or ()] or list(bundles(config).values())
+    results = [verified(bundle) for bundle in chosen]
+    for result in results:
+        print("\n".join(result.lines))
+    if not all(result.right for result in results):
+        raise typer.Exit(1)
+
+
+@models.command("seal")
+def models_seal(bundle: Annotated[Path, typer.Argument(help="Directory of a bundle.")]) -> None:
+    """Write a sample's expected output and SHA256SUMS into a bundle, after you have looked at what is in it."""
+    from gsco_pacs.adapters.bundle_samples import seal
+
+    print(seal(bundle))
 
 
 @models.command("convert-meddr")

@@ -18,6 +18,10 @@ CASES = "index/cases.json"
 TASK = "configs/task.yaml"
 SUMS = "SHA256SUMS"
 EVALUATION = "docs/evaluation.json"
+CARD = "docs/README.md"
+LICENCE = "LICENSE"
+SAMPLES = "samples"
+EXPECTED = "samples/expected.json"
 
 _SUM_LINE = re.compile(r"(?P<sum>[0-9a-f]{64}) [ *](?P<name>[^/\\].*)")
 
@@ -219,10 +223,11 @@ def _parsed_sums(bundle: Path, content: str) -> dict[str, str]:
 
 
 def write_sums(bundle: Path) -> None:
-    """Write SHA256SUMS over every file the loader opens, in the format of `sha256sum -c`."""
+    """Write SHA256SUMS over every file the loader opens and the samples, in the format of `sha256sum -c`."""
     members = json.loads((bundle / METADATA).read_bytes()).get("gsco", {}).get("members", ())
     further = [member[part] for member in members for part in ("inference", "weights")]
-    named = dict.fromkeys((METADATA, INFERENCE, WEIGHTS, *further, FEATURES, CASES))
+    samples = (path.relative_to(bundle).as_posix() for path in sorted((bundle / SAMPLES).glob("*")))
+    named = dict.fromkeys((METADATA, INFERENCE, WEIGHTS, *further, FEATURES, CASES, *samples))
     present = [name for name in named if (bundle / name).is_file()]
     lines = [f"{hashlib.sha256((bundle / name).read_bytes()).hexdigest()}  {name}\n" for name in present]
     (bundle / SUMS).write_text("".join(lines), encoding="utf-8")

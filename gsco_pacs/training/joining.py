@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from gsco_pacs.adapters.bundle_format import (
+    CARD,
     CASES,
     FEATURES,
     INFERENCE,
+    LICENCE,
     METADATA,
     TASK,
     WEIGHTS,
@@ -19,14 +21,14 @@ from gsco_pacs.adapters.bundle_format import (
     PrepareEntry,
     VerifiedFiles,
     read_metadata,
-    write_sums,
 )
+from gsco_pacs.adapters.bundle_samples import seal
 from gsco_pacs.adapters.bundles import load_bundle
 from gsco_pacs.domain.errors import ConfigError
 from gsco_pacs.training.bundle_writer import as_json, described
 from gsco_pacs.training.task import Task, read_task
 
-_CARRIED = ("LICENSE", TASK, "docs/README.md")
+_CARRIED = (LICENCE, TASK, CARD)
 """Files of the first bundle that the node does not read but a person does."""
 
 _OF_A_TASK = ("title", "region", "modality_phrase", "module", "input", "reading", "pooling")
@@ -76,9 +78,7 @@ def join_bundles(out: Path, bundles: Sequence[Path], task: Path | None = None) -
     for name, content in contents.items():  # everything has been read: ``out`` may be one of ``bundles``
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_bytes(content)
-    write_sums(out)
-    load_bundle(out)
-    return out
+    return seal(out)
 
 
 def _members(bundle: Path) -> Iterator[_Member]:
