@@ -47,6 +47,7 @@ def train_specialist(
 ) -> None:
     """Train a specialist and write it as a bundle, its case index and a sample included."""
     from gsco_pacs.adapters.bundle_samples import seal
+    from gsco_pacs.adapters.photograph_network import imagenet_weights
     from gsco_pacs.adapters.progress_bar import progress_bar
     from gsco_pacs.training.segmentation_task import segments_asked
 
@@ -57,7 +58,6 @@ def train_specialist(
     from gsco_pacs.training.joining import join_bundles
     from gsco_pacs.training.learning import Recipe
     from gsco_pacs.training.specialist import TrainingRequest, train_specialist
-    from gsco_pacs.training.start import imagenet_weights
 
     request = TrainingRequest(
         task,
@@ -189,3 +189,35 @@ def memory(
 
     for line in plan_checkpoint(path).lines(this_machine()):
         print(line)
+
+
+@train.command("generalist")
+def train_generalist(
+    manifest: Manifest,
+    bundle: Annotated[list[Path], typer.Option(help="A finished specialist; once for each task.")],
+    out: Annotated[Path, typer.Option(help="Directory of the model.")],
+    questions: Annotated[
+        Path | None, typer.Option(help="Questions about images (JSON: file name -> list of q and a).")
+    ] = None,
+    samples: Annotated[int, typer.Option(help="How many prompts it learns from.")] = 12000,
+    layers: Annotated[int, typer.Option(help="How many layers of the language model are kept.")] = 4,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same weights on one machine.")] = 1,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
+) -> None:
+    """Train the small generalist on everything that the specialists know, and write it in the Hugging Face format."""
+    from gsco_pacs.adapters.progress_bar import progress_bar
+    from gsco_pacs.training.generalist import GeneralistRequest, train_generalist
+    from gsco_pacs.training.generalist_learning import Recipe
+
+    request = GeneralistRequest(
+        manifest,
+        tuple(bundle),
+        out,
+        questions,
+        layers=tuple(range(layers)),
+        recipe=Recipe(samples=samples),
+        seed=seed,
+        threads=threads,
+    )
+    with progress_bar("training", Console()) as progress:
+        print(train_generalist(request, progress))

@@ -82,11 +82,11 @@ def test_options_are_ranked_by_all_members_and_stand_right_before_the_answer() -
     assert prompt == (
         "Diagnosis of a chest X-ray.\n"
         "Options: Effusion, Mass, No Finding.\n"
-        "Similar cases (3): Effusion 2, Mass 1, No Finding 1.\n"
+        "Similar cases (3): 2 Effusion, 1 Mass, 1 No Finding.\n"
         "Specialist models, likelihood in percent:\n"
-        "Effusion 80 80\n"
-        "Mass 80 30\n"
-        "Pneumothorax 02\n"
+        "80 80 Effusion\n"
+        "80 30 Mass\n"
+        "02 Pneumothorax\n"
         "Answer with exactly one option."
     )
 
@@ -200,5 +200,6 @@ PUBLISHED = {
     "options-single-v1.txt": "dab80c3098b705f6",
     "options-v1.txt": "7dfbdecfc7375677",
     "gsco-v1.txt": "de0a063b6a36f503",
+    "question-v1.txt": "0df6157867c583ad",
     "retry-v1.txt": "3f397d68e6b3c04c",
 }

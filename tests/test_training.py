@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from gsco_pacs.adapters.bundle_format import CASES, METADATA, WEIGHTS
 from gsco_pacs.adapters.bundles import load_bundle
 from gsco_pacs.adapters.networks import EfficientNetLite0
+from gsco_pacs.adapters.photograph_network import imagenet_weights
 from gsco_pacs.domain.errors import ConfigError
 from gsco_pacs.evaluation.specialist import evaluate_specialist
 from gsco_pacs.evaluation.specialist_table import as_markdown
@@ -25,7 +26,7 @@ from gsco_pacs.training.calibration import chosen_thresholds, fit_platt
 from gsco_pacs.training.index import build_index
 from gsco_pacs.training.learning import Recipe
 from gsco_pacs.training.specialist import TrainingRequest, train_specialist
-from gsco_pacs.training.start import imagenet_weights, load_start
+from gsco_pacs.training.start import load_start
 from tests.made_up_data import LABELS, write_data
 
 Kind = Literal["multi-label", "multi-class"]

@@ -12,6 +12,9 @@ import torch
 import transformers as hf
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from gsco_pacs.adapters.small_generalist import SmallGeneralist, SmallGeneralistConfig
+from gsco_pacs.adapters.small_processor import make_processor
+
 _TEXT: dict[str, Any] = {
     "vocab_size": 300, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
     "num_key_value_heads": 1, "max_position_embeddings": 4096, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": None,
@@ -196,6 +199,18 @@ def blip2(folder: Path) -> Any:
     )  # fmt: skip
 
 
+def gsco_small(folder: Path) -> Any:
+    """Our own architecture, everything in its directory, with nothing out of packages."""
+    tokenizer = _tokenizer({"image_token": "<image>"})
+    config = SmallGeneralistConfig(
+        text_config=_TEXT, base="none", image_size=32, grid=2, words=[[10], [11, 12]], word_width=4, image_token_id=2,
+    )  # fmt: skip
+    processor = make_processor(tokenizer, config.image_size, config.image_tokens, "<image>")
+    processor.chat_template = _template("<image>")
+    processor.save_pretrained(folder)
+    return SmallGeneralist(config)
+
+
 def llama(folder: Path) -> Any:
     """A text model: it has no eyes."""
     tokenizer = _tokenizer({})
@@ -206,7 +221,7 @@ def llama(folder: Path) -> Any:
 
 FAMILIES: dict[str, Callable[[Path], Any]] = {
     family.__name__: family
-    for family in (gemma3, llava, llava_next, qwen2_5_vl, qwen3_vl, internvl, idefics3, blip2)
+    for family in (gemma3, llava, llava_next, qwen2_5_vl, qwen3_vl, internvl, idefics3, blip2, gsco_small)
 }
 
 

@@ -27,12 +27,12 @@ class LabelledImage:
 
 
 def read_images(
-    manifest: Path, module: str, split: Split, labels: Collection[str]
+    manifest: Path, module: str, split: Split, labels: Collection[str] | None
 ) -> tuple[LabelledImage, ...]:
     """The images of one module and split; several labels of an image are joined by a bar.
 
     Columns: path (relative to the manifest), module, split, label, group, view. ConfigError if there is no such image,
-    or one has a label that is not among ``labels``.
+    or one has a label that is not among ``labels`` (None: any).
     """
     try:
         with manifest.open(newline="", encoding="utf-8") as lines:
@@ -49,8 +49,8 @@ def read_images(
         )
         for row in rows
     )
-    unknown = {label for image in images for label in image.labels} - set(labels)
-    if unknown:
+    unknown = {label for image in images for label in image.labels} - set(labels or ())
+    if labels is not None and unknown:
         raise ConfigError(f"{manifest}: {module} has labels that the task does not know: {sorted(unknown)}.")
     return images
 

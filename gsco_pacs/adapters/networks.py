@@ -44,6 +44,17 @@ class EfficientNetLite0(EfficientNet):
                 block._swish = nn.ReLU6(inplace=True)  # noqa: SLF001 - MONAI has no setter for another activation
                 _pad_inside(block)
 
+    def maps(self, x: torch.Tensor, stage: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the features after ``stage`` (0 to 6) and after the last convolution, both [n, channels, h, w]."""
+        x = self._swish(self._bn0(self._conv_stem(self._conv_stem_padding(x))))
+        stages = list(self._blocks)
+        for block in stages[: stage + 1]:
+            x = block(x)
+        middle = x
+        for block in stages[stage + 1 :]:
+            x = block(x)
+        return middle, self._swish(self._bn1(self._conv_head(self._conv_head_padding(x))))
+
 
 def _pad_inside(block: MBConvBlock) -> None:
     """Let a stride-1 depthwise convolution pad by itself: the same numbers without a padded copy of the input."""

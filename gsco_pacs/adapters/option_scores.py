@@ -10,8 +10,6 @@ from torch import Tensor
 
 from gsco_pacs.domain.findings import Briefing
 
-_YES, _NO = "yes", "no"
-
 
 def option_scores(
     model: Any, tokenizer: Any, inputs: Mapping[str, Tensor], options: Sequence[str], *, single: bool
@@ -19,8 +17,10 @@ def option_scores(
     """Option -> probability, after the encoded prompt ``inputs`` (one row).
 
     Where exactly one option applies: the likelihood of each as the beginning of the answer, together 1. Else each
-    for itself: the answer "<option>: yes" against "<option>: no", compared where the two first differ.
+    for itself: the answer "<option>: yes" against "<option>: no", compared where the two first differ. A configuration
+    with an ``option_bias`` (ours: chosen on validation data) shifts the log-odds by it.
     """
+    bias = torch.tensor([getattr(model.config, "option_bias", {}).get(option, 0.0) for option in options])
     prompt = (_EncoderPrompt if model.config.is_encoder_decoder else _Prompt)(model, inputs)
     if single:
         rows = [_tokens(tokenizer, option) for option in options]
@@ -29,14 +29,11 @@ def option_scores(
             torch.stack([said[i, token] for i, token in enumerate(row)]).sum()
             for row, said in zip(rows, after, strict=True)
         ]
-        return dict(zip(options, torch.stack(sums).softmax(0).tolist(), strict=True))
-    pairs = [[_tokens(tokenizer, f"{option}: {word}") for word in (_YES, _NO)] for option in options]
-    shared = [_shared(yes, no) for yes, no in pairs]
-    after = prompt.next_tokens([yes[:n] for (yes, _), n in zip(pairs, shared, strict=True)])
-    odds = [
-        said[-1, yes[n]] - said[-1, no[n]] for (yes, no), n, said in zip(pairs, shared, after, strict=True)
-    ]
-    return dict(zip(options, torch.stack(odds).sigmoid().tolist(), strict=True))
+        return dict(zip(options, (torch.stack(sums).cpu() + bias).softmax(0).tolist(), strict=True))
+    asked = [yes_or_no(tokenizer, option) for option in options]
+    after = prompt.next_tokens([shared for shared, _, _ in asked])
+    odds = [said[-1, yes] - said[-1, no] for (_, yes, no), said in zip(asked, after, strict=True)]
+    return dict(zip(options, (torch.stack(odds).cpu() + bias).sigmoid().tolist(), strict=True))
 
 
 def likeliest(briefing: Briefing, scores: Mapping[str, float]) -> str:
@@ -48,14 +45,15 @@ def likeliest(briefing: Briefing, scores: Mapping[str, float]) -> str:
     return ",".join(named) or briefing.normal or max(scores, key=lambda option: scores[option])
 
 
+def yes_or_no(tokenizer: Any, option: str) -> tuple[list[int], int, int]:
+    """The tokens that "<option>: yes" and "<option>: no" begin with in common, and the first that differs in each."""
+    yes, no = (_tokens(tokenizer, f"{option}: {word}") for word in ("yes", "no"))
+    shared = next(i for i, (a, b) in enumerate(zip(yes, no, strict=False)) if a != b)
+    return yes[:shared], yes[shared], no[shared]
+
+
 def _tokens(tokenizer: Any, text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-def _shared(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens the two begin with in common."""
-    pairs = zip(one, other, strict=False)
-    return next(i for i, (a, b) in enumerate(pairs) if a != b)
 
 
 class _Prompt:

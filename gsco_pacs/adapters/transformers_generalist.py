@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Sequence
 from functools import cached_property
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ from gsco_pacs.ports import Picture
 
 transformers.utils.logging.disable_progress_bar()  # a worker's log is not a terminal
 
+_OURS = "gsco_small"
 _WEIGHTS = ("*.safetensors", "*.bin")
 _BLOCK = 1 << 20
 _LOG = logging.getLogger(__name__)
@@ -120,6 +122,9 @@ class TransformersGeneralist:
 
     @cached_property
     def _config(self) -> PretrainedConfig:
+        kind = json.loads((self._path / "config.json").read_text(encoding="utf-8")).get("model_type")
+        if kind == _OURS:
+            import_module("gsco_pacs.adapters.small_generalist")  # which makes itself known to transformers
         config: PretrainedConfig = AutoConfig.from_pretrained(self._path)
         return config
 
@@ -223,7 +228,7 @@ def plan_checkpoint(path: Path) -> MemoryPlan:
 
 
 def _sees(config: PretrainedConfig) -> bool:
-    return config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    return config.model_type in (_OURS, *MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
 
 
 def _kind(config: PretrainedConfig) -> Any:

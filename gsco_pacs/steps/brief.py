@@ -67,7 +67,7 @@ def _values(consultation: Consultation, findings: tuple[Finding, ...]) -> Mappin
         "similar": _counted(recalled, known),
         "plain_options": ", ".join(known),
         "recalled": str(len(recalled)),
-        "tally": ", ".join(f"{label} {n}" for label, n in _counts(recalled).most_common()) or _NONE,
+        "tally": ", ".join(f"{n} {label}" for label, n in _counts(recalled).most_common()) or _NONE,
         "ranking": _ranking(consultation.opinions),
         **{presence.value: _estimates(positions, presence) for presence in Presence},
     }
@@ -84,12 +84,15 @@ def _counts(recalled: Iterable[list[str]]) -> Counter[str]:
 
 
 def _ranking(opinions: Iterable[Opinion]) -> str:
-    """A line for each option with every member's percent in two digits, such as "Mass 62 07"; the likeliest first."""
+    """A line for each option with every member's percent in two digits, such as "62 07 Mass"; the likeliest first.
+
+    The numbers come first because a causal model reads from left to right: at a name it has seen what holds of it.
+    """
     held: dict[str, list[float]] = {}
     for opinion in opinions:
         held.setdefault(opinion.finding.label, []).append(opinion.probability)
     ranked = sorted(held.items(), key=lambda item: -fmean(item[1]))
-    return "".join(f"\n{label} {_two_digits(said)}" for label, said in ranked) or f" {_NONE}"
+    return "".join(f"\n{_two_digits(said)} {label}" for label, said in ranked) or f" {_NONE}"
 
 
 def _two_digits(probabilities: Sequence[float]) -> str:

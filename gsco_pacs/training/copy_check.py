@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gsco_pacs.adapters.networks import EfficientNetLite0
+from gsco_pacs.adapters.photograph_network import imagenet_weights
 from gsco_pacs.training.generator import FULL_SIZE
 from gsco_pacs.training.generator_pictures import adult_pa_paths, framed, read
-from gsco_pacs.training.start import imagenet_weights, load_start
+from gsco_pacs.training.start import load_start
 
 Similarity = Callable[[Tensor, Tensor], Tensor]
 """Pictures (n, 1, 288, 288) and (m, 1, 288, 288) -> similarities (n, m), greater = more alike."""

@@ -21,6 +21,7 @@ from gsco_pacs.adapters.labelled_images import (
 )
 from gsco_pacs.adapters.network_input import squared
 from gsco_pacs.adapters.networks import EfficientNetLite0
+from gsco_pacs.adapters.photograph_network import MEAN, STD
 from gsco_pacs.adapters.progress_bar import Told
 from gsco_pacs.adapters.scores import decision_scores, probabilities_of
 from gsco_pacs.training.augmentation import Augmentation
@@ -36,7 +37,7 @@ from gsco_pacs.training.learning import (
     multi_class_loss,
     multi_label_loss,
 )
-from gsco_pacs.training.start import MEAN, STD, freeze_first, load_start
+from gsco_pacs.training.start import freeze_first, load_start
 from gsco_pacs.training.task import Task, read_task
 
 
