@@ -18,6 +18,7 @@ AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[\x20-\x5
 Port = Annotated[int, Field(ge=0, le=65535)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Seconds = Annotated[float, Field(gt=0)]
+Saliency = Literal["none", "capture", "capture+map"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -169,6 +170,8 @@ class RouteSettings(Settings):
     """When the generalist is asked."""
     similar_cases: Annotated[int, Field(ge=0, le=100)] = 10
     """How many similar cases are recalled from each specialist's index."""
+    saliency: Saliency = "capture"
+    """Where the specialists looked for what they hold present: `none`, a `capture` for the eye, `capture+map` also as numbers."""
     priority: Literal["stat", "routine"] = "routine"
     """Stat studies overtake routine ones in every stage."""
     quiet_seconds: Seconds | None = None

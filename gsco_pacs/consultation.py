@@ -1,6 +1,6 @@
 """Walk 2, in the workers: a claimed job becomes reports at their destinations.
 
-    consult stage   prepare → consult (MoED) → recall (RAD)
+    consult stage   prepare → consult (MoED) → recall (RAD) → explain
     draft stage     refer → brief → draft → compose
     deliver stage   deliver
 
@@ -42,6 +42,7 @@ from gsco_pacs.steps.compose import compose
 from gsco_pacs.steps.consult import consult
 from gsco_pacs.steps.deliver import Deliveries, deliver
 from gsco_pacs.steps.draft import draft
+from gsco_pacs.steps.explain import Viewing, explain
 from gsco_pacs.steps.prepare import Prepared, prepare
 from gsco_pacs.steps.recall import recall
 from gsco_pacs.steps.refer import refer
@@ -69,13 +70,16 @@ def consult_stage(
     exclusions = tuple(dict.fromkeys(exclusion for session in sessions for exclusion in session.exclusions))
     if not worked:
         raise _nothing_read(exclusions)
-    made = [pair for session in worked for pair in session.made]
+    viewings = [session.viewing for session in worked if session.viewing]
+    headers = {file.instance.sop_instance_uid: file.path for file in files}
+    maps, missing = explain(viewings, route.saliency, origin, lambda uid: read_header(headers[uid]))
+    made = (*(pair for session in worked for pair in session.made), *maps)
     consultation = Consultation(
         specialists=tuple(session.identity for session in worked),
         read=tuple(dict.fromkeys(uid for session in worked for uid in session.read)),
         opinions=tuple(opinion for session in worked for opinion in session.opinions),
         cases=tuple(case for session in worked for case in session.cases),
-        exclusions=exclusions,
+        exclusions=(*exclusions, *missing),
         region=worked[0].examines,
         evidence=tuple(evidence for evidence, _ in made),
         reading=tuple(dict.fromkeys(session.reading for session in worked if session.reading)),
@@ -93,6 +97,7 @@ class _Session:
     read: tuple[str, ...] = ()
     opinions: tuple[Opinion, ...] = ()
     cases: tuple[SimilarCase, ...] = ()
+    viewing: Viewing | None = None
     made: tuple[Made, ...] = ()
     reading: str = ""
 
@@ -108,8 +113,11 @@ def _session(prepared: Prepared, specialist: Specialist, route: RouteSettings, p
         broken = Exclusion(identity.name, str(error), failed=True)
         return _Session(identity, examines, (*prepared.exclusions, broken))
     read = tuple(picture.sop_instance_uid for picture in prepared.pictures)
-    reading = f"{examines}: {prepared.how}; {consulted.how}." if prepared.how else ""
-    return _Session(identity, examines, prepared.exclusions, read, consulted.opinions, cases, reading=reading)
+    how = f"{examines}: {prepared.how}; {consulted.how}." if prepared.how else ""
+    viewing = Viewing(specialist, consulted.looks, consulted.opinions)
+    return _Session(
+        identity, examines, prepared.exclusions, read, consulted.opinions, cases, viewing, reading=how
+    )
 
 
 def _nothing_read(exclusions: Sequence[Exclusion]) -> Exception:

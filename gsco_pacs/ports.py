@@ -169,6 +169,21 @@ class Segmenter(Protocol):
         """The number of the segment that each voxel belongs to, 0 for none; TransientError if memory runs out."""
 
 
+@runtime_checkable
+class Explaining(Protocol):
+    """A specialist that can also show where it looked; one that cannot has no such methods."""
+
+    @property
+    def most_maps(self) -> int:
+        """How many heat maps it draws of a study at most."""
+
+    def explain(self, picture: Picture, label: str) -> "NDArray[np.float32]":
+        """(rows, columns) in 0..1 over the whole picture, in its shape but of any size: 1 where it was moved most towards ``label``.
+
+        Called in a worker, after ``look``. NotApplicableError with the reason if it has nothing to show.
+        """
+
+
 class Generalist(Protocol):
     """A vision-language model, or what stands in for it. Implemented by three adapters."""
 

@@ -19,11 +19,13 @@ from gsco_pacs.domain.findings import (
     Code,
     Consultation,
     Draft,
+    Evidence,
     Exclusion,
     Finding,
     Mode,
     ModelIdentity,
     Objection,
+    ObjectKind,
     Opinion,
     Predecessor,
     Presence,
@@ -38,6 +40,8 @@ from gsco_pacs.steps.compose import compose
 AT = datetime(2026, 3, 4, 15, 16, 17)  # noqa: DTZ001 - reports are dated in local time
 STUDY_UID = "1.2.826.0.1.3680043.8.498.1"
 DX = "1.2.840.10008.5.1.4.1.1.1.1"
+SC = "1.2.840.10008.5.1.4.1.1.7"
+PM = "1.2.840.10008.5.1.4.1.1.30"
 
 EFFUSION = Finding(
     "Effusion",
@@ -146,6 +150,21 @@ def parts(*headers: Dataset, **changes: Any) -> Parts:
         ),
         exclusions=tuple(Exclusion(uid, "the view is lateral") for uid in uids[1:]),
         region="chest X-ray",
+        evidence=(
+            Evidence(
+                ObjectKind.CAPTURE, SC, "2.25.90", "2.25.91", 1, "cxr_findings", ("Effusion",), (first,)
+            ),
+            Evidence(
+                ObjectKind.PARAMETRIC_MAP,
+                PM,
+                "2.25.92",
+                "2.25.93",
+                1,
+                "cxr_findings",
+                ("Effusion",),
+                (first,),
+            ),
+        ),
     )
     draft = Draft(
         findings=(

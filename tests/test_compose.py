@@ -17,7 +17,7 @@ from gsco_pacs.domain.errors import BadObjectError, ConfigError, InvalidReportEr
 from gsco_pacs.domain.findings import Exclusion, ObjectKind, Predecessor, Report, Statement
 from gsco_pacs.sr import validate as gate
 from gsco_pacs.sr.reading import as_text, read
-from tests.draft_material import AT, CXR, DX, STUDY_UID, Parts, dcmtk, header, parts
+from tests.draft_material import AT, CXR, DX, PM, SC, STUDY_UID, Parts, dcmtk, header, parts
 
 GOLDENS = Path(__file__).parent / "goldens"
 PART_FAILED = Exclusion("lung_ct", "the model ran out of memory", failed=True)
@@ -234,10 +234,11 @@ def test_all_images_of_the_study_are_evidence_and_no_other_uid_of_images_is_in_t
             for s in study.ReferencedSeriesSequence
             for r in s.ReferencedSOPSequence
         ]
-        assert set(listed) == held
-        assert len(listed) == len(held)
+        evidence = {each.sop_instance_uid for each in made.consultation.evidence}
+        assert set(listed) == held | evidence
+        assert len(listed) == len(held) + len(evidence)
         own = {uid for uid in _uids_in(document) if uid.startswith("2.25.")}
-        classes = {DX, report.sop_class_uid}
+        classes = {DX, SC, PM, report.sop_class_uid}
         assert _uids_in(document) <= held | series | classes | own | {STUDY_UID}
         assert set(re.findall(rb"\d+(?:\.\d+){5,}", report.content)) <= {
             uid.encode() for uid in _uids_in(document) | _uids_in(document.file_meta)

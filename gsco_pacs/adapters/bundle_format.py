@@ -121,6 +121,15 @@ class MemberEntry(Section):
     labels: tuple[CalibrationEntry, ...] = Field(min_length=1)
 
 
+class SaliencyEntry(Section):
+    """How the specialist shows where it looked."""
+
+    maps: int = Field(default=3, ge=0, le=20)
+    """Heat maps of a study at most, of the likeliest findings."""
+    layer: str | None = None
+    """The module whose output is explained; by default the last feature map before pooling."""
+
+
 class GscoSection(Section):
     """The `gsco` section of metadata.json: what the node must know of a specialist."""
 
@@ -139,6 +148,7 @@ class GscoSection(Section):
     normal_label: str | None = None
     patient_salt: str | None = None
     """Salt of the patients' hashes in the case index; None without an index."""
+    saliency: SaliencyEntry = SaliencyEntry()
     members: tuple[MemberEntry, ...] = ()
     """Further networks of the same task, each with an opinion of its own; the case index is the first one's."""
 

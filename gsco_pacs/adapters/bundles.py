@@ -2,7 +2,8 @@
 
 import importlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +29,9 @@ from gsco_pacs.adapters.bundle_format import (
     read_metadata,
 )
 from gsco_pacs.adapters.case_index import CaseIndex, cases_from_json
-from gsco_pacs.adapters.network_input import batch, squared
+from gsco_pacs.adapters.network_input import batch, squared, unsquared
 from gsco_pacs.adapters.networks import in_channels_last, last_linear
+from gsco_pacs.adapters.saliency import activation_map
 from gsco_pacs.adapters.scores import probabilities_of
 from gsco_pacs.domain.errors import BrokenBundleError, OutOfResourcesError
 from gsco_pacs.domain.findings import Code, Finding, ModelIdentity, SimilarCase
@@ -92,15 +94,9 @@ class BundleSpecialist:
         if not pictures:
             return ()
         prepare = self._section.prepare
-        try:
+        with self._enough_memory():
             squares = [squared(picture.pixels, prepare.size, prepare.fit) for picture in pictures]
             seen = [self._forward(batch([square], prepare.mean, prepare.std)) for square in squares]
-        except (MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "allocate" not in str(
-                error
-            ):  # torch has no class for a CPU's want
-                raise
-            raise OutOfResourcesError(f"{self._identity.name}: not enough memory for the network.") from error
         logits = np.concatenate([pair[0] for pair in seen])
         probabilities = probabilities_of(logits, self._section.task, self._slopes, self._intercepts)
         return tuple(
@@ -111,6 +107,30 @@ class BundleSpecialist:
     def similar(self, look: Look, k: int, patient_id: str) -> tuple[SimilarCase, ...]:
         """The k nearest reference cases, nearest first, none of the same patient; () without a case index."""
         return self._index.nearest(look.features, k, patient_id) if self._index else ()
+
+    @property
+    def most_maps(self) -> int:
+        """How many heat maps it draws of a study at most."""
+        return self._section.saliency.maps
+
+    def explain(self, picture: Picture, label: str) -> NDArray[np.float32]:
+        """Where in the picture its network was moved towards ``label``, by Grad-CAM; NotApplicableError if it cannot say."""
+        prepare, labels = self._section.prepare, [entry.label for entry in self._section.labels]
+        with self._enough_memory():
+            square = squared(picture.pixels, prepare.size, prepare.fit)
+            inputs = batch([square], prepare.mean, prepare.std)
+            coarse = activation_map(self._network, inputs, labels.index(label), self._section.saliency.layer)
+        return unsquared(coarse, picture.pixels.shape[:2], prepare.fit)
+
+    @contextmanager
+    def _enough_memory(self) -> Iterator[None]:
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            # torch has no class for a CPU's want
+            if isinstance(error, RuntimeError) and "allocate" not in str(error):
+                raise
+            raise OutOfResourcesError(f"{self._identity.name}: not enough memory for the network.") from error
 
     @torch.inference_mode()
     def _forward(self, inputs: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

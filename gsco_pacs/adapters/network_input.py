@@ -28,6 +28,21 @@ def squared(pixels: NDArray[np.float32], size: int, fit: Literal["stretch", "pad
     return resized[0, 0].clamp(0, 1)
 
 
+def unsquared(
+    coarse: NDArray[np.float32], shape: tuple[int, int], fit: Literal["stretch", "pad"], longest: int = 512
+) -> NDArray[np.float32]:
+    """A map over the square as a map over the picture of ``shape``, without padding, 1 at its highest; at most ``longest`` long."""
+    side = max(shape)
+    scale = min(1.0, longest / side)
+    rows, columns = (max(1, round(length * scale)) for length in shape)
+    target = (max(rows, columns),) * 2 if fit == "pad" else (rows, columns)
+    square = torch.from_numpy(coarse)[None, None]
+    smooth = functional.interpolate(square, target, mode="bicubic", align_corners=False)[0, 0].clamp(min=0)
+    top, left = (target[0] - rows) // 2, (target[1] - columns) // 2
+    within = smooth[top : top + rows, left : left + columns]
+    return (within / within.max().clamp(min=1e-6)).numpy()
+
+
 def batch(squares: Sequence[Tensor], mean: float, std: float) -> Tensor:
     """Return the network's input [n, 1, size, size] in channels-last order, normalised."""
     stacked = (torch.stack(list(squares))[:, None] - mean) / std

@@ -214,6 +214,13 @@ class Consultation:
     reading: tuple[str, ...] = ()
     """Where several images fit: what was read of them and how that became one opinion, a sentence each."""
 
+    def shown(self, specialist: str, label: str) -> tuple[Evidence, ...]:
+        """The captures and maps of where ``specialist`` looked for the finding ``label``."""
+        heat = (ObjectKind.CAPTURE, ObjectKind.PARAMETRIC_MAP)
+        return tuple(
+            e for e in self.evidence if e.kind in heat and e.specialist == specialist and label in e.labels
+        )
+
 
 @dataclass(frozen=True)
 class Briefing:

@@ -15,10 +15,12 @@ from gsco_pacs.sr.wording import plain
 _LOSSY = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
 
 
-def capture(rgb: NDArray[np.uint8], described: str, part: Part, origin: Origin, source: Dataset) -> Made:
+def capture(
+    rgb: NDArray[np.uint8], described: str, part: Part, origin: Origin, source: Dataset, frame: int = 1
+) -> Made:
     """``rgb`` (rows, columns, 3) as a Secondary Capture, not compressed; ``described`` says how it was derived.
 
-    ``source`` is the header of the one image that it was made from.
+    ``source`` is the header of the one image that it was made from, ``frame`` the number of the frame.
     """
     own = Dataset()
     own.SOPClassUID = SecondaryCaptureImageStorage
@@ -28,16 +30,14 @@ def capture(rgb: NDArray[np.uint8], described: str, part: Part, origin: Origin, 
     own.BurnedInAnnotation = "YES"
     own.RecognizableVisualFeatures = "NO"
     own.DerivationDescription = plain(described)[:1024]
-    refer_to_source(own, source)
+    refer_to_source(own, source, frame)
     _set_pixels(own, rgb)
     return encode_evidence(ObjectKind.CAPTURE, own, part, origin, [source])
 
 
-def refer_to_source(own: Dataset, source: Dataset) -> None:
+def refer_to_source(own: Dataset, source: Dataset, frame: int) -> None:
     """Name the image that ``own`` was derived from, and what of it still holds: orientation, side, lossy compression."""
-    item = reference(str(source.SOPClassUID), str(source.SOPInstanceUID))
-    item.PurposeOfReferenceCodeSequence = [concept(codes.SOURCE_IMAGE)]
-    own.SourceImageSequence = [item]
+    own.SourceImageSequence = [source_reference(source, frame)]
     orientation = source.get("PatientOrientation") or []
     own.PatientOrientation = list(orientation) if len(orientation) == 2 else None
     laterality = str(source.get("ImageLaterality") or source.get("Laterality") or "")
@@ -47,6 +47,15 @@ def refer_to_source(own: Dataset, source: Dataset) -> None:
         for keyword in _LOSSY:
             if keyword in source:
                 own[keyword] = source[keyword]
+
+
+def source_reference(source: Dataset, frame: int) -> Dataset:
+    """An item that names an image, and its frame if it has several, as what was processed."""
+    item = reference(str(source.SOPClassUID), str(source.SOPInstanceUID))
+    if int(source.get("NumberOfFrames") or 1) > 1:
+        item.ReferencedFrameNumber = frame
+    item.PurposeOfReferenceCodeSequence = [concept(codes.SOURCE_IMAGE)]
+    return item
 
 
 def _set_pixels(own: Dataset, rgb: NDArray[np.uint8]) -> None:

@@ -93,6 +93,7 @@ def _group(material: Material, opinion: Opinion) -> MeasurementsAndQualitativeEv
         source_images=[SourceImageForMeasurementGroup(instance.sop_class_uid, instance.sop_instance_uid)],
     )
     group[0].ContinuityOfContent = "SEPARATE"
+    group[0].ContentSequence.extend(_explanations(material, opinion))
     return group
 
 
@@ -101,6 +102,17 @@ def _evaluations(opinion: Opinion) -> Iterator[QualitativeEvaluation]:
     yield QualitativeEvaluation(concept(finding.code), concept(codes.PRESENCE[opinion.presence]))
     if finding.severity:
         yield QualitativeEvaluation(concept(codes.SEVERITY), concept(finding.severity))
+
+
+def _explanations(material: Material, opinion: Opinion) -> Iterator[ImageContentItem]:
+    """Where the specialist looked for this finding: TID 1501 may be extended."""
+    for shown in material.consultation.shown(opinion.specialist, opinion.finding.label):
+        yield ImageContentItem(
+            concept(codes.VISUAL_EXPLANATION),
+            shown.sop_class_uid,
+            shown.sop_instance_uid,
+            relationship_type=CONTAINS,
+        )
 
 
 def _algorithm(material: Material, opinion: Opinion) -> AlgorithmIdentification:

@@ -7,9 +7,10 @@ from highdicom.sr import ContainerContentItem, ContentItem
 
 from gsco_pacs.domain.findings import Code, ModelIdentity, Opinion, Presence, Statement, percent
 from gsco_pacs.sr import codes
+from gsco_pacs.sr.equipment import SERIES_NUMBER
 from gsco_pacs.sr.material import Material
 from gsco_pacs.sr.tree import container, context, root, text
-from gsco_pacs.sr.wording import WARNING, counted, plain
+from gsco_pacs.sr.wording import NO_PROOF, WARNING, counted, plain
 
 _NAMED = 5
 """So many images are named one by one; more are counted."""
@@ -57,6 +58,8 @@ def _basis(material: Material) -> Iterator[ContentItem]:
     draft = material.draft
     for line in _opinions(material.consultation.opinions):
         yield text(codes.OPINION, line)
+    for line in _shown(material):
+        yield text(codes.VISUAL_EXPLANATION, line)
     for line in draft.disagreements:
         yield text(codes.DISAGREEMENT, line)
     for objection in draft.objections:
@@ -84,6 +87,19 @@ def _opinions(opinions: Iterable[Opinion]) -> Iterator[str]:
         ]
         if absent:
             yield f"{specialist}, below the threshold: {', '.join(absent)}"
+
+
+def _shown(material: Material) -> Iterator[str]:
+    """Where to find what shows where a specialist looked."""
+    consultation = material.consultation
+    for opinion in consultation.opinions:
+        places = [
+            f"{shown.kind.words}, series {SERIES_NUMBER[shown.kind]} image {shown.number}"
+            for shown in consultation.shown(opinion.specialist, opinion.finding.label)
+        ]
+        if places:
+            where = " and ".join(places)
+            yield f"Where {opinion.specialist} looked for {opinion.finding.text}: {where}. {NO_PROOF}"
 
 
 def _threshold(opinion: Opinion) -> str:

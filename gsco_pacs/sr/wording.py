@@ -7,6 +7,8 @@ from gsco_pacs.domain.errors import InvalidReportError
 BANNER = "AI DRAFT - NOT VERIFIED"
 WARNING = f"{BANNER}. Not for diagnostic use. Requires review by a qualified radiologist."
 
+NO_PROOF = "A heat map is no proof of where a disease lies."
+
 _ASCII_PUNCTUATION = str.maketrans({
     "\u2010": "-", "\u2011": "-", "\u2012": "-", "\u2013": "-", "\u2014": "-", "\u2212": "-", "\u2022": "-",
     "\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2026": "...",
