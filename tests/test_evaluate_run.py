@@ -19,7 +19,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from gsco_pacs.cli import app
-from gsco_pacs.datasets.manifest import read_manifest
+from gsco_pacs.datasets.registry import data_set
 from gsco_pacs.domain.errors import ConfigError, PermanentError
 from gsco_pacs.domain.findings import Mode, ModelIdentity
 from gsco_pacs.evaluation.records import AnswerRecord, Generalist, Lines, RunFolder, Variant
@@ -34,7 +34,7 @@ MODES = tuple(Variant(mode, "gsco") for mode in Mode)
 
 
 def plan(manifest: Path, prompts: list[str], **settings: Any) -> Plan:
-    cases = tuple(read_manifest(manifest, "test", "mr"))
+    cases = tuple(data_set("manifest/mr").read(manifest, "test"))
     chosen = (Chosen("test", cases, guessers),)
     return Plan(chosen, MODES, partial(Parrot, prompts), **settings)
 
