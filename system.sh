@@ -5,7 +5,7 @@ set -eu
 case "${1:-test}" in
     venv) packages="python3.11-venv"; programs="" ;;
     test)
-        packages="postgresql redis-server rabbitmq-server orthanc dcmtk chromium"
+        packages="postgresql redis-server rabbitmq-server orthanc dcmtk chromium wordnet-base wordnet-sense-index"
         programs="redis-server rabbitmq-server Orthanc chromium"
         ;;
 esac
@@ -16,6 +16,8 @@ for program in $programs; do
 done
 if [ "${1:-test}" = test ]; then
     test -x /usr/bin/storescu || missing="$missing dcmtk"
+    test -e /usr/share/wordnet/index.noun || missing="$missing wordnet-base"
+    test -e /usr/share/wordnet/index.sense || missing="$missing wordnet-sense-index"
     ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 else
     missing="$packages"

@@ -46,6 +46,7 @@ Assigned = Annotated[
     list[str] | None,
     typer.Option("--specialist", help="NAME=BUNDLE, for a data set that no bundle calls its own."),
 ]
+GeneralistName = Annotated[str, typer.Option("--generalist", help="Name in config.yaml's `generalists`.")]
 PerTask = Annotated[int, typer.Option(min=0, help="Cases of each data set for the generalist; 0 = all.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Processes that share the cases.")]
 
@@ -63,7 +64,7 @@ def evaluate_run(
     template: Annotated[
         list[str] | None, typer.Option(help="The prompt of diagnoses (gsco); may be given again.")
     ] = None,
-    generalist: Annotated[str, typer.Option(help="Name in config.yaml's `generalists`.")] = "structured",
+    generalist: GeneralistName = "structured",
     bundles: Bundles = None,
     specialist: Assigned = None,
     per_task: PerTask = 0,
@@ -72,23 +73,64 @@ def evaluate_run(
     """Ask specialists and generalist about every case of data sets, in any modes; can be interrupted and resumed."""
     from gsco_pacs.evaluation.records import Variant
     from gsco_pacs.evaluation.summary import as_markdown
-    from gsco_pacs.processes.evaluating import Request, evaluate
+    from gsco_pacs.processes.evaluating import evaluate, request
 
     variants = tuple(Variant(one, name) for name in template or ["gsco"] for one in mode or list(Mode))
-    request = Request(
-        out=out,
-        datasets=tuple(dataset),
-        manifest=manifest,
-        splits=(split,),
-        variants=variants,
-        generalist=generalist,
-        bundles=tuple(bundles or ()),
-        specialists=tuple(specialist or ()),
-        per_task=per_task,
-        jobs=jobs,
-    )
-    evaluate(load_config(context.obj), request)
+    asked = request(out, dataset, manifest, split, generalist, bundles, specialist, per_task, jobs)
+    evaluate(load_config(context.obj), asked, variants)
     print(as_markdown(out, split))
+
+
+@evaluate.command("ablation")
+def evaluate_ablation(
+    context: typer.Context,
+    out: Out,
+    dataset: Datasets,
+    manifest: DataManifest = None,
+    split: SplitOption = "test",
+    template: Annotated[str, typer.Option(help="The prompt that is taken apart.")] = "gsco",
+    members: Annotated[int, typer.Option(min=1, help="Members of the largest bundle.")] = 1,
+    generalist: GeneralistName = "structured",
+    bundles: Bundles = None,
+    specialist: Assigned = None,
+    per_task: PerTask = 0,
+    jobs: Jobs = 1,
+) -> None:
+    """What each part of the briefing is worth: similar cases, members, wording, and opinions that are wrong."""
+    from gsco_pacs.evaluation.ablation import ablation_variants
+    from gsco_pacs.evaluation.summary import as_markdown
+    from gsco_pacs.processes.evaluating import evaluate, request
+
+    asked = request(out, dataset, manifest, split, generalist, bundles, specialist, per_task, jobs)
+    evaluate(load_config(context.obj), asked, ablation_variants(template, members))
+    print(as_markdown(out, split))
+
+
+@evaluate.command("gate")
+def evaluate_gate(run: Annotated[Path, typer.Argument(help="Folder of a run that holds val.")]) -> None:
+    """Choose each task's gate on val: the one that saves most calls for half a point of macro-F1; kept in the run."""
+    from gsco_pacs.evaluation.summary import choose_gates
+
+    for name, gate in choose_gates(run).items():
+        print(f"{name}: {gate.model_dump_json(exclude_defaults=True)}")
+
+
+@evaluate.command("report")
+def evaluate_report(
+    run: Annotated[list[Path], typer.Argument(help="Folders of runs, the one that is drawn first.")],
+    page: Annotated[Path, typer.Option(help="The page whose made part is written anew.")] = Path(
+        "docs/evaluation.md"
+    ),
+    split: SplitOption = "test",
+    price_in: Annotated[float, typer.Option(help="Price of a million tokens that are read.")] = 0,
+    price_out: Annotated[float, typer.Option(help="Price of a million tokens that are written.")] = 0,
+) -> None:
+    """Write the tables between the marks of a page, and beside it the same figures as JSON and as a plot."""
+    from gsco_pacs.evaluation.results import Prices
+    from gsco_pacs.evaluation.summary import write_page
+
+    write_page(page, run, split, Prices(price_in, price_out))
+    print(page)
 
 
 @evaluate.command("honesty")

@@ -65,12 +65,15 @@ class OpenAIGeneralist:
         if images and response.status_code >= 400 and _BLIND.search(response.text):
             response = self._post(briefing.prompt, [])
             image_seen = False
-        choice = _choice(_checked(response))
+        content = _checked(response)
+        choice, usage = _choice(content), _json(content).get("usage") or {}
         return Answer(
             text=str(choice["message"].get("content") or "").strip(),
             model=self.identity,
             image_seen=image_seen,
             finished=choice.get("finish_reason") == "stop",
+            tokens_in=int(usage.get("prompt_tokens") or 0),
+            tokens_out=int(usage.get("completion_tokens") or 0),
         )
 
     @cached_property

@@ -107,7 +107,11 @@ class TransformersGeneralist:
                 scores = self._scores(briefing, inputs) if briefing.closed else {}
                 if briefing.by_likelihood:
                     return Answer(
-                        likeliest(briefing, scores), self.identity, image_seen=bool(images), scores=scores
+                        likeliest(briefing, scores),
+                        self.identity,
+                        image_seen=bool(images),
+                        scores=scores,
+                        tokens_in=inputs["input_ids"].shape[1],
                     )
                 output = self._model.generate(**inputs, generation_config=self._generation)
         except (torch.OutOfMemoryError, MemoryError) as error:
@@ -115,7 +119,15 @@ class TransformersGeneralist:
         prompt_length = 0 if self._config.is_encoder_decoder else inputs["input_ids"].shape[1]
         new = output[0, prompt_length:]
         text: str = self._tokenizer.decode(new, skip_special_tokens=True).strip()
-        return Answer(text, self.identity, image_seen=bool(images), finished=self._ended(new), scores=scores)
+        return Answer(
+            text,
+            self.identity,
+            image_seen=bool(images),
+            finished=self._ended(new),
+            scores=scores,
+            tokens_in=inputs["input_ids"].shape[1],
+            tokens_out=len(new),
+        )
 
     def _scores(self, briefing: Briefing, inputs: Any) -> dict[str, float]:
         return option_scores(self._model, self._tokenizer, inputs, briefing.options, single=briefing.single)

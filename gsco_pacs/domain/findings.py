@@ -264,6 +264,9 @@ class Answer:
     """Option -> probability, by the model's likelihoods; empty if no option was asked for or the backend cannot say.
 
     They sum to 1 where exactly one option applies; else each stands for itself."""
+    tokens_in: int = 0
+    """Of the prompt, those of the pictures included; 0 if the backend does not count."""
+    tokens_out: int = 0
 
 
 @dataclass(frozen=True)

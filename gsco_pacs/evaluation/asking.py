@@ -16,6 +16,7 @@ from gsco_pacs.steps.brief import brief
 from gsco_pacs.steps.draft import draft
 
 RETRY = "retry-v1"
+REPORT_TEMPLATE = "briefed"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +44,9 @@ def inquiry(
     consultation: Consultation,
 ) -> Inquiry:
     """The case with its briefing; a case of which exactly one option is true gets the template's form for one."""
-    template = "gsco-single" if variant.template == "gsco" and record.single else variant.template
+    template = REPORT_TEMPLATE
+    if record.task is Task.DIAGNOSIS:
+        template = f"{variant.template}-single" if record.single else variant.template
     briefing = brief(consultation, findings, variant.mode, template)
     return Inquiry(record, case, variant, briefing, findings, consultation)
 
@@ -85,6 +88,9 @@ def asked(generalist: Generalist, inquiry: Inquiry) -> AnswerRecord:
         failure=failure,
         calls=len(listener.answers),
         seconds=time.perf_counter() - begun,
+        scores=dict(listener.answers[0].scores) if listener.answers else {},
+        tokens_in=sum(answer.tokens_in for answer in listener.answers),
+        tokens_out=sum(answer.tokens_out for answer in listener.answers),
     )
 
 

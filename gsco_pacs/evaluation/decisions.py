@@ -1,6 +1,6 @@
 """What was decided on each case of a task against the truth, as tables of noughts and ones, and its figures of merit."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -77,7 +77,7 @@ class Decisions:
         )
 
 
-def table(named: Sequence[Sequence[str]], options: Sequence[str]) -> Table:
+def table(named: Sequence[Collection[str]], options: Sequence[str]) -> Table:
     """True where a case names an option, [cases, options]."""
     return np.array([[option in names for option in options] for names in named], dtype=bool)
 

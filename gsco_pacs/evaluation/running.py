@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gsco_pacs.adapters.progress_bar import Told
 from gsco_pacs.datasets.cases import EvaluationCase, Task
@@ -97,8 +97,6 @@ def _consult(chosen: Chosen, plan: Plan, folder: RunFolder, progress: Told) -> N
 
 
 def _ask(plan: Plan, records: dict[str, CaseRecord], folder: RunFolder, progress: Told) -> None:
-    if all(variant.mode is Mode.SPECIALISTS for variant in plan.variants):
-        return
     answered = {(a.case, a.variant): a.prompt_sha256 for a in folder.answers}
     missing = [
         one
@@ -117,11 +115,16 @@ def _inquiries(plan: Plan, records: dict[str, CaseRecord], folder: RunFolder) ->
         own = [(records[recorded(case, chosen.split).id], case) for case in chosen.cases]
         everyone = [record for record, _ in own]
         for record, case in _sample(own, plan.per_task):
-            for variant in plan.variants:
-                if variant.mode is Mode.SPECIALISTS and record.task is not Task.REPORT:
-                    continue  # nobody is asked: the decision follows from the opinions
+            for variant in _variants(plan.variants, record.task):
                 told = varied(record, variant, consultations, everyone)
                 yield inquiry(record, case, variant, findings_of(record, told), told)
+
+
+def _variants(variants: Sequence[Variant], task: Task) -> Sequence[Variant]:
+    """What is put to the generalist: prompts differ for diagnoses only, and the specialists decide those alone."""
+    if task is Task.DIAGNOSIS:
+        return [variant for variant in variants if variant.mode is not Mode.SPECIALISTS]
+    return list(dict.fromkeys(replace(variant, template="") for variant in variants))
 
 
 def _sample(

@@ -1,15 +1,24 @@
 """Everything that runs have shown, as one JSON document from which the page, the plot and the terminal are made."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from gsco_pacs.config import GateSettings
 from gsco_pacs.datasets.cases import Task
-from gsco_pacs.evaluation.contenders import tasks_of
-from gsco_pacs.evaluation.page import tables
-from gsco_pacs.evaluation.records import RunFolder, as_json
+from gsco_pacs.domain.findings import Mode
+from gsco_pacs.evaluation.ablation import ablation
+from gsco_pacs.evaluation.contenders import TaskData, tasks_of
+from gsco_pacs.evaluation.gating import chosen_gate, when_unsure
+from gsco_pacs.evaluation.overruling import overruling
+from gsco_pacs.evaluation.page import put_between_marks, tables
+from gsco_pacs.evaluation.records import Generalist, RunFolder, Variant, as_json
 from gsco_pacs.evaluation.results import Prices, diagnoses, over_all_tasks
+from gsco_pacs.evaluation.texts import questions, reports
+
+GATES = "gates.json"
 
 
 def summary(folders: Sequence[Path], split: str = "test", prices: Prices | None = None) -> dict[str, Any]:
@@ -17,29 +26,88 @@ def summary(folders: Sequence[Path], split: str = "test", prices: Prices | None 
     return {"runs": [as_json(_run(RunFolder(path), split, prices or Prices())) for path in folders]}
 
 
-def _run(folder: RunFolder, split: str, prices: Prices) -> dict[str, Any]:
-    models = list(folder.generalists)
-    model = models[0] if models else None
-    tasks = [task for task in tasks_of(folder) if task.split == split]
-    diagnosis = [task for task in tasks if task.task is Task.DIAGNOSIS and task.asked]
-    return {
-        "generalist": {
-            "name": model.name,
-            "version": model.version,
-            "sha256": model.sha256[:12],
-            "parameters": model.parameters,
-        }
-        if model
-        else None,
-        "tasks": [diagnoses(task, model, prices) for task in diagnosis],
-        "mean": over_all_tasks(diagnosis),
-    }
-
-
 def as_markdown(folder: Path, split: str) -> str:
-    """The tables of one run; they are written beside it too (evaluation.md, evaluation.json)."""
+    """The tables of one run; they are written into it too (evaluation.md, evaluation.json)."""
     made = summary([folder], split)
     text = tables(made)
     (folder / "evaluation.json").write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
     (folder / "evaluation.md").write_text(text, encoding="utf-8")
     return text
+
+
+def write_page(page: Path, folders: Sequence[Path], split: str, prices: Prices) -> None:
+    """Put the tables between the marks of ``page``; the same figures beside it as .json, and drawn as .svg."""
+    from gsco_pacs.evaluation.plot import draw
+
+    made = summary(folders, split, prices)
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    page.write_text(put_between_marks(text, tables(made)), encoding="utf-8")
+    page.with_suffix(".json").write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    draw(made, page.with_suffix(".svg"))
+
+
+def choose_gates(folder: Path) -> dict[str, GateSettings]:
+    """For each data set the gate chosen on val for both briefings together; they are kept in the run (gates.json)."""
+    found: dict[str, dict[str, GateSettings]] = {}
+    for task in tasks_of(RunFolder(folder)):
+        if task.split == "val" and task.task is Task.DIAGNOSIS and task.consulted:
+            for variant in _both(task):
+                found.setdefault(variant.name, {})[task.dataset] = chosen_gate(task, variant)
+    content = {
+        name: {dataset: gate.model_dump(mode="json") for dataset, gate in gates.items()}
+        for name, gates in found.items()
+    }
+    (folder / GATES).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return {f"{dataset} ({name})": gate for name, gates in found.items() for dataset, gate in gates.items()}
+
+
+def _run(folder: RunFolder, split: str, prices: Prices) -> dict[str, Any]:
+    models = list(folder.generalists)
+    model = models[0] if models else None
+    tasks = [task for task in tasks_of(folder) if task.split == split and task.asked]
+    diagnosis = [task for task in tasks if task.task is Task.DIAGNOSIS]
+    briefed = list(dict.fromkeys(variant for task in diagnosis for variant in _both(task)))
+    gates = _gates(folder.path)
+    unsure = [when_unsure(diagnosis, variant, gates.get(variant.name, {})) for variant in briefed]
+    return {
+        "generalist": _told(model) if model else None,
+        "mean": over_all_tasks(diagnosis),
+        "tasks": [
+            diagnoses(task, model, prices)
+            | {
+                "overruling": [
+                    {"name": variant.name, "bins": overruling(task, task.asked, variant)}
+                    for variant in _both(task)
+                    if task.consulted
+                ]
+            }
+            for task in diagnosis
+        ],
+        "when_unsure": [each for each in unsure if each],
+        "reports": [reports(task, model, prices) for task in tasks if task.task is Task.REPORT],
+        "questions": [questions(task, model, prices) for task in tasks if task.task is Task.QUESTION],
+        "ablation": [
+            {"template": template, "rows": rows}
+            for template in dict.fromkeys(variant.template for variant in briefed)
+            if (rows := ablation(diagnosis, template))
+        ],
+    }
+
+
+def _both(task: TaskData) -> list[Variant]:
+    """The plain variants with opinions and similar cases."""
+    return [v for v in task.answers if v == Variant(Mode.MOED_RAD, v.template)]
+
+
+def _gates(folder: Path) -> Mapping[str, Mapping[str, GateSettings]]:
+    if not (folder / GATES).is_file():
+        return {}
+    content = json.loads((folder / GATES).read_text(encoding="utf-8"))
+    return {
+        name: {dataset: GateSettings(**gate) for dataset, gate in gates.items()}
+        for name, gates in content.items()
+    }
+
+
+def _told(model: Generalist) -> dict[str, Any]:
+    return asdict(model) | {"sha256": model.sha256[:12]}

@@ -29,8 +29,7 @@ class Request:
     datasets: tuple[str, ...]
     """NAME=PATH, or a module of ``manifest``."""
     manifest: Path | None
-    splits: tuple[Split, ...]
-    variants: tuple[Variant, ...]
+    split: Split
     generalist: str
     bundles: tuple[Path, ...] = ()
     """Directories of bundles; those of the configuration and the shipped ones if there is none."""
@@ -40,7 +39,23 @@ class Request:
     jobs: int = 1
 
 
-def evaluate(config: Config, request: Request) -> RunFolder:
+def request(
+    out: Path,
+    datasets: Sequence[str],
+    manifest: Path | None,
+    split: Split,
+    generalist: str,
+    bundles: Sequence[Path] | None,
+    specialists: Sequence[str] | None,
+    per_task: int,
+    jobs: int,
+) -> Request:
+    """The options of a command as a request."""
+    given = tuple(bundles or ()), tuple(specialists or ())
+    return Request(out, tuple(datasets), manifest, split, generalist, *given, per_task, jobs)
+
+
+def evaluate(config: Config, request: Request, variants: tuple[Variant, ...]) -> RunFolder:
     """The folder with everything that was asked for; what was there already is not done again."""
     folder = RunFolder(request.out)
     model = open_generalist(request.generalist, config)
@@ -53,7 +68,7 @@ def evaluate(config: Config, request: Request) -> RunFolder:
         )
     plan = Plan(
         chosen=tuple(_chosen(config, request)),
-        variants=request.variants,
+        variants=variants,
         open_generalist=partial(open_generalist, request.generalist, config),
         per_task=request.per_task,
         jobs=request.jobs,
@@ -67,9 +82,8 @@ def _chosen(config: Config, request: Request) -> Iterator[Chosen]:
     for given in request.datasets:
         name, path = _named(given, request.manifest)
         opener = partial(open_bundles, _bundles_for(name, config, request))
-        for split in request.splits:
-            cases: tuple[EvaluationCase, ...] = tuple(data_set(name).read(path, split))
-            yield Chosen(split, cases, opener)
+        cases: tuple[EvaluationCase, ...] = tuple(data_set(name).read(path, request.split))
+        yield Chosen(request.split, cases, opener)
 
 
 def _named(given: str, manifest: Path | None) -> tuple[str, Path]:

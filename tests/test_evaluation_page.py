@@ -1,0 +1,158 @@
+"""The page's tables are the JSON's figures, and what is derived from stored answers needs no new ones."""
+
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from gsco_pacs.cli import app
+from gsco_pacs.config import GateSettings
+from gsco_pacs.datasets.registry import data_set
+from gsco_pacs.domain.findings import Mode
+from gsco_pacs.evaluation.ablation import ablation_variants
+from gsco_pacs.evaluation.contenders import TaskData, specialists, tasks_of
+from gsco_pacs.evaluation.gating import chosen_gate, gated
+from gsco_pacs.evaluation.overruling import overruling
+from gsco_pacs.evaluation.page import BEGIN, END, put_between_marks, tables
+from gsco_pacs.evaluation.records import AnswerRecord, RunFolder, Variant
+from gsco_pacs.evaluation.resampling import once
+from gsco_pacs.evaluation.running import Chosen, Plan, run
+from gsco_pacs.evaluation.summary import choose_gates, summary
+from tests.evaluation_material import LABELS, Parrot, guessers, write_cases
+
+DOCS = Path(__file__).parents[1] / "docs"
+BOTH = Variant(Mode.MOED_RAD, "gsco")
+PLAIN = tuple(Variant(mode, "gsco") for mode in Mode)
+
+
+def silent(done: int, steps: int, line: str) -> None:
+    """Nobody watches."""
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run over val and test, and an ablation beside it."""
+    folder = tmp_path_factory.mktemp("page")
+    manifest = write_cases(folder, 24)
+    text = manifest.read_text().splitlines()
+    halves = [line.replace(",test", ",val") if n <= 12 else line for n, line in enumerate(text)]
+    manifest.write_text("\n".join(halves) + "\n")
+    for name, variants in (("run", PLAIN), ("ablation", ablation_variants("gsco", 1))):
+        for split in ("val", "test"):
+            cases = tuple(data_set("manifest/mr").read(manifest, split))
+            plan = Plan((Chosen(split, cases, guessers),), variants, partial(Parrot, []))
+            run(plan, RunFolder(folder / name), silent)
+    return folder
+
+
+def only(folder: Path, split: str = "test") -> TaskData:
+    (task,) = (task for task in tasks_of(RunFolder(folder)) if task.split == split)
+    return task
+
+
+def answering(task: TaskData, said: dict[str, str]) -> TaskData:
+    """``task`` with other answers of both briefings: case -> label, "" for one that could not be read."""
+    answers = {
+        case: AnswerRecord(
+            case, BOTH, "", label, (label,) if label else (), "" if label else "no option", 1, 0.1
+        )
+        for case, label in said.items()
+    }
+    return replace(task, answers={BOTH: answers})
+
+
+def test_a_page_has_every_figure_of_the_json(done: Path) -> None:
+    page = done / "evaluation.md"
+    page.write_text(f"Before.\n\n{BEGIN}\nold\n{END}\n\nAfter.\n")
+    choose_gates(done / "run")
+    shown = CliRunner().invoke(
+        app,
+        ["evaluate", "report", str(done / "run"), str(done / "ablation"), "--page", str(page)],
+        catch_exceptions=False,
+    )
+    assert str(page) in shown.output
+    text, made = page.read_text(), json.loads(page.with_suffix(".json").read_text())
+    assert text.startswith("Before.")
+    assert text.rstrip().endswith("After.")
+    assert "old" not in text
+    assert tables(made) in text
+    (task,) = made["runs"][0]["tasks"]
+    for row in task["rows"]:
+        assert f"| {row['name']} | {row['macro_f1']['value']:.3f} (" in text
+    assert made["runs"][0]["when_unsure"]
+    assert len(made["runs"][1]["ablation"][0]["rows"]) == len(ablation_variants("gsco", 1))
+    drawn = page.with_suffix(".svg").read_bytes()
+    assert b"<svg" in drawn
+    assert len(drawn) < 200_000
+
+
+def test_the_projects_own_page_has_the_tables_of_its_json() -> None:
+    text = (DOCS / "evaluation.md").read_text()
+    if BEGIN in text:
+        assert tables(json.loads((DOCS / "evaluation.json").read_text())) in text
+    else:
+        assert not (DOCS / "evaluation.json").exists()
+
+
+def test_the_same_run_gives_the_same_document_and_page(done: Path) -> None:
+    first, again = (summary([done / "run"]) for _ in range(2))
+    assert first == again
+    page = put_between_marks("Text.\n", tables(first))
+    assert put_between_marks(page, tables(first)) == page
+
+
+def test_every_number_of_a_table_has_a_column(done: Path) -> None:
+    blocks = [block for block in tables(summary([done / "run"])).split("\n\n") if block.startswith("|")]
+    assert len(blocks) > 4
+    for block in blocks:
+        assert len({line.count("|") for line in block.splitlines()}) == 1
+
+
+def test_the_gate_never_asked_is_the_specialists_and_always_asked_the_generalist(done: Path) -> None:
+    task = only(done / "run")
+    never, always = (gated(task, task.asked, BOTH, GateSettings(policy=p)) for p in ("never", "always"))
+    assert (never.saved, always.saved) == (1, 0)
+    weights = once(len(task.asked))
+    assert never.decided.accuracy(weights) == specialists(task, task.asked).accuracy(weights)
+    assert (
+        always.decided.said == specialists(task, task.asked).said
+    ).all()  # the parrot says what it was told
+
+
+def test_a_gate_that_costs_nothing_saves_all_calls_and_one_that_costs_much_is_not_taken(done: Path) -> None:
+    val = only(done / "run", "val")
+    assert chosen_gate(val, BOTH).policy == "never"
+    better = answering(val, {record.id: record.truth[0] for record in val.records})
+    assert not specialists(val, val.records).right.all()
+    gate = chosen_gate(better, BOTH)
+    kept = gated(better, better.records, BOTH, gate).decided.macro_f1(once(len(val.records)))[0]
+    assert kept >= 1 - 0.005
+
+
+def test_the_generalist_overrules_rightly_wrongly_or_unreadably(done: Path) -> None:
+    task = only(done / "run")
+    theirs = specialists(task, task.records)
+    wrong = [r for r, right in zip(task.records, theirs.right, strict=True) if not right]
+    said = {r.id: LABELS[list(row).index(True)] for r, row in zip(task.records, theirs.said, strict=True)}
+    said[wrong[0].id] = wrong[0].truth[0]
+    right = [r for r, ok in zip(task.records, theirs.right, strict=True) if ok]
+    said[right[0].id] = next(label for label in LABELS if label not in right[0].truth)
+    said[right[1].id] = ""
+    found = overruling(answering(task, said), task.records, BOTH)
+    total: dict[str, Any] = {key: sum(one[key] for one in found) for key in found[0]}
+    assert (total["n"], total["overruled"]) == (len(task.records), 2)
+    assert (total["rightly"], total["wrongly"], total["unreadable"]) == (1, 1, 1)
+    assert {(one["from"], one["n"]) for one in found} >= {(0.7, len(task.records))}  # the guesser's 0.8
+
+
+def test_exchanged_opinions_mislead_whoever_repeats_them(done: Path) -> None:
+    (part,) = summary([done / "ablation"])["runs"][0]["ablation"]
+    rows = {row["name"]: row for row in part["rows"]}
+    whole, half = rows["moed+rad, gsco"], rows["moed+rad, gsco, 50 % corrupted"]
+    assert half["macro_f1"]["value"] < whole["macro_f1"]["value"]
+    assert half["macro_f1"] == half["specialists"]
+    assert rows["moed+rad, gsco, 0 similar cases"]["against_base"]["value"] == 0
