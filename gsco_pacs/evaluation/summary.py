@@ -41,9 +41,11 @@ def write_page(page: Path, folders: Sequence[Path], split: str, prices: Prices) 
 
     made = summary(folders, split, prices)
     text = page.read_text(encoding="utf-8") if page.is_file() else ""
-    page.write_text(put_between_marks(text, tables(made)), encoding="utf-8")
-    page.with_suffix(".json").write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
-    draw(made, page.with_suffix(".svg"))
+    figures, drawn = page.with_suffix(".json"), page.with_suffix(".svg")
+    figures.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    draw(made, drawn)
+    shown = f"![Macro-F1 of each on each task]({drawn.name})\n\nThe same figures: [{figures.name}]({figures.name}).\n\n"
+    page.write_text(put_between_marks(text, shown + tables(made)), encoding="utf-8")
 
 
 def choose_gates(folder: Path) -> dict[str, GateSettings]:
