@@ -327,13 +327,13 @@ def vqa_med(folder: Path) -> Made:
         ("ImageClef-2019-VQA-Med-Training", "All_QA_Pairs_train.txt", "Train_images", "a|in what plane?|axial"),
         ("ImageClef-2019-VQA-Med-Validation", "All_QA_Pairs_val.txt", "Val_images", "b|in what plane?|axial"),
         ("VQAMed2019Test", "VQAMed2019_Test_Questions_w_Ref_Answers.txt", "VQAMed2019_Test_Images",
-         "c|abnormality|what is wrong?|lipoma#fatty mass"),
+         "c|abnormality|what is wrong?|(large) lipoma#fatty mass"),
     )  # fmt: skip
     for root, name, pictures, line in places:
         needed = text(folder / root / name, f"{line}\n")
         picture(folder / root / pictures / f"{line[0]}.jpg")
     cases = {f"{image}.jpg#0": (f"{image}.jpg", ("in what plane?", "axial")) for image in "ab"}
-    cases["c.jpg#0"] = ("c.jpg", ("what is wrong?", "lipoma", "fatty mass"))
+    cases["c.jpg#0"] = ("c.jpg", ("what is wrong?", "(large) lipoma", "fatty mass", "lipoma"))
     return Made(cases, {"c.jpg#0"}, needed)
 
 

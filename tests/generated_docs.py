@@ -173,7 +173,8 @@ def datasets() -> str:
             "*In MedDr's training*: the paper's words for whether the published generalist has seen the set's training split. "
             "*Options*: the length of the closed list; *several* may be true at once. "
             "*Tested on*: `real data` was read here as it is; `real content put into this layout` are real images or reports that a "
-            "test wrote in the publisher's layout; `layout only` means that nobody has read the real set here, only a small made-up "
+            "test wrote in the publisher's layout; `its own lists, no images`: the publisher's files of labels or questions (of VQA-Med "
+            "those of test) were read here once, without the images; `layout only` means that nobody has read the real set here, only a small made-up "
             "directory in the layout that the source describes.", "",
             "What the paper leaves open, and what is done here:", "",
             "- Splits. Its code reads every diagnosis set as a MedMNIST archive that is not published. Official splits are used where "
@@ -185,7 +186,8 @@ def datasets() -> str:
             "- CBIS-DDSM: one case a full mammogram, malignant if one of its abnormalities of this kind is. VinDr-Mammo: the BI-RADS "
             "category of the breast, one case an image. Derm7pt: the dermoscopic image, rare diagnoses grouped as its authors do. "
             "IU-Xray and MIMIC-CXR in R2Gen's layout: one case an image, as the paper counts.",
-            "- VQA-RAD has questions about the same image in both splits. Path-VQA is read from the pickles of its authors "
+            "- FMC-Colon's official lists have 42 specimens in both `train_20` and test, so similar cases must leave out a case's own "
+            "specimen, which is its group here. VQA-RAD has questions about the same image in both splits. Path-VQA is read from the pickles of its authors "
             "(plain data only), not from Parquet.", "",
         ]
     )  # fmt: skip

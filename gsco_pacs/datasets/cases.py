@@ -12,7 +12,7 @@ from gsco_pacs.ports import Picture
 
 Split = Literal["train", "val", "test"]
 Standing = Literal["ID", "OOD", "–"]
-Tested = Literal["real data", "real content put into this layout", "layout only"]
+Tested = Literal["real data", "real content put into this layout", "its own lists, no images", "layout only"]
 
 
 class Task(StrEnum):

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -89,7 +90,10 @@ def _read_pmc(dataset: DataSet, path: Path, split: Split) -> Iterator[Evaluation
 
 
 def _read_med(dataset: DataSet, path: Path, split: Split) -> Iterator[EvaluationCase]:
-    """Image, (category in test,) question and answer with bars between them; several right answers have a # between them."""
+    """Image, (category in test,) question and answer with bars between them.
+
+    Several right answers have a # between them, and what stands in parentheses need not be said.
+    """
     folder, name, pictures = _MED[split]
     root = expected(path / folder, path)
     for n, line in enumerate(lines_of(root / name)):
@@ -98,7 +102,9 @@ def _read_med(dataset: DataSet, path: Path, split: Split) -> Iterator[Evaluation
             raise ConfigError(f"{root / name} has a line that does not have image, question and answer.")
         image, question, answer = f"{parts[0]}.jpg", parts[-2], parts[-1]
         images = ImageFiles(root / pictures, (image,))
-        yield dataset.asked(f"{image}#{n}", image, images, question, *answer.split("#"))
+        right = answer.split("#")
+        right += [" ".join(re.sub(r"\([^)]*\)", " ", one).split()) for one in right if "(" in one]
+        yield dataset.asked(f"{image}#{n}", image, images, question, *filter(None, right))
 
 
 def _read_omni(dataset: DataSet, path: Path, split: Split) -> Iterator[EvaluationCase]:
@@ -171,6 +177,7 @@ QUESTIONS = (
         "`ImageClef-2019-VQA-Med-{Training,Validation}/All_QA_Pairs_….txt`, "
         "`VQAMed2019Test/VQAMed2019_Test_Questions_w_Ref_Answers.txt`, image folders beside them",
         "official", "[abachaa/VQA-Med-2019](https://github.com/abachaa/VQA-Med-2019)", _read_med,
+        tested_on="its own lists, no images",
     ),
     _questions(
         "omnimedvqa", "OmniMedVQA", "OOD", "`QA_information/Open-access/*.json`, `Images/`", "all of it is test",

@@ -154,6 +154,7 @@ def _fmc(
         split="official (train_20 and val_20 are parts of trainval)",
         source="[openmedlab/MedFM](https://github.com/openmedlab/MedFM)",
         reader=partial(_read_fmc, part=part), options=options, single=not normal, normal=normal,
+        tested_on="its own lists, no images",
     )  # fmt: skip
 
 
