@@ -1,6 +1,8 @@
 """config.yaml becomes frozen, validated settings here; a mistake is answered with the key and what to do about it."""
 
 import difflib
+import hashlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -178,6 +180,11 @@ class RouteSettings(Settings):
     """Overrides settle.quiet_seconds (10 is usual for stat)."""
     destinations: tuple[Name, ...] = Field(min_length=1)
     """Where the reports go, by name."""
+
+    @property
+    def sha256(self) -> str:
+        """Hash of these settings, for the record."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 
 class Retry(Settings):

@@ -1,6 +1,6 @@
 """Walk 2, in the workers: a claimed job becomes reports at their destinations.
 
-    consult stage   prepare → consult (MoED) → recall (RAD) → explain
+    consult stage   prepare → consult (MoED) → recall (RAD) → explain, or prepare → outline
     draft stage     refer → brief → draft → compose
     deliver stage   deliver
 
@@ -8,8 +8,6 @@ Each stage is saved before the next begins, so a retry goes on from the last fin
 Walk 1 is ``intake.py``; the two share nothing but the job's row.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -23,6 +21,7 @@ from gsco_pacs.domain.findings import (
     Consultation,
     Draft,
     Exclusion,
+    Measurement,
     Mode,
     ModelIdentity,
     Opinion,
@@ -34,7 +33,7 @@ from gsco_pacs.domain.findings import (
     SimilarCase,
 )
 from gsco_pacs.domain.study import StoredFile, Study
-from gsco_pacs.ports import Destination, Generalist, InputContract, Specialist
+from gsco_pacs.ports import Asked, Destination, Generalist, InputContract, Segmenter, Specialist
 from gsco_pacs.sr.evidence import Made, Origin
 from gsco_pacs.sr.source import read_header
 from gsco_pacs.steps.brief import brief
@@ -43,7 +42,8 @@ from gsco_pacs.steps.consult import consult
 from gsco_pacs.steps.deliver import Deliveries, deliver
 from gsco_pacs.steps.draft import draft
 from gsco_pacs.steps.explain import Viewing, explain
-from gsco_pacs.steps.prepare import Prepared, prepare
+from gsco_pacs.steps.outline import outline
+from gsco_pacs.steps.prepare import Prepared, prepare, prepare_volumes
 from gsco_pacs.steps.recall import recall
 from gsco_pacs.steps.refer import refer
 
@@ -52,20 +52,20 @@ _SHOWN = InputContract((), (), (), (), min_rows=1, min_columns=1, max_images=4)
 
 
 def consult_stage(
-    files: Sequence[StoredFile], specialists: Sequence[Specialist], route: RouteSettings, origin: Origin
+    files: Sequence[StoredFile], specialists: Sequence[Asked], route: RouteSettings, origin: Origin
 ) -> tuple[Consultation, tuple[Report, ...]]:
     """What the specialists of the route say about the study, the cases that resemble it, and the evidence they made.
 
     NotApplicableError with the reasons if no image meets any specialist's contract.
     """
-    patient_id = origin.study.patient_id
+    looking = [each for each in specialists if not isinstance(each, Segmenter)]
     sessions = [
-        _session(prepared, member, route, patient_id)
-        for contract, members in groupby(specialists, key=lambda specialist: specialist.contract)
-        # Once for the members of one bundle, who read the same images.
-        for prepared in (prepare(files, contract),)
+        _session(prepared, member, route, origin.study.patient_id)
+        for contract, members in groupby(looking, key=lambda specialist: specialist.contract)
+        for prepared in (prepare(files, contract),)  # once for the members of one bundle
         for member in members
     ]
+    sessions += [_outlining(files, each, origin) for each in specialists if isinstance(each, Segmenter)]
     worked = [session for session in sessions if session.read]
     exclusions = tuple(dict.fromkeys(exclusion for session in sessions for exclusion in session.exclusions))
     if not worked:
@@ -82,6 +82,7 @@ def consult_stage(
         exclusions=(*exclusions, *missing),
         region=worked[0].examines,
         evidence=tuple(evidence for evidence, _ in made),
+        measurements=tuple(one for session in worked for one in session.measurements),
         reading=tuple(dict.fromkeys(session.reading for session in worked if session.reading)),
     )
     return consultation, tuple(report for _, report in made)
@@ -94,12 +95,13 @@ class _Session:
     identity: ModelIdentity
     examines: str
     exclusions: tuple[Exclusion, ...]
+    reading: str = ""
     read: tuple[str, ...] = ()
     opinions: tuple[Opinion, ...] = ()
     cases: tuple[SimilarCase, ...] = ()
     viewing: Viewing | None = None
     made: tuple[Made, ...] = ()
-    reading: str = ""
+    measurements: tuple[Measurement, ...] = ()
 
 
 def _session(prepared: Prepared, specialist: Specialist, route: RouteSettings, patient_id: str) -> _Session:
@@ -115,9 +117,14 @@ def _session(prepared: Prepared, specialist: Specialist, route: RouteSettings, p
     read = tuple(picture.sop_instance_uid for picture in prepared.pictures)
     how = f"{examines}: {prepared.how}; {consulted.how}." if prepared.how else ""
     viewing = Viewing(specialist, consulted.looks, consulted.opinions)
-    return _Session(
-        identity, examines, prepared.exclusions, read, consulted.opinions, cases, viewing, reading=how
-    )
+    return _Session(identity, examines, prepared.exclusions, how, read, consulted.opinions, cases, viewing)
+
+
+def _outlining(files: Sequence[StoredFile], segmenter: Segmenter, origin: Origin) -> _Session:
+    prepared = prepare_volumes(files, segmenter.volume_contract)
+    read, measurements, made, exclusions = outline(segmenter, prepared.volumes, files, origin)
+    left = (*prepared.exclusions, *exclusions)
+    return _Session(segmenter.identity, segmenter.examines, left, "", read, (), (), None, made, measurements)
 
 
 def _nothing_read(exclusions: Sequence[Exclusion]) -> Exception:
@@ -159,7 +166,7 @@ def draft_stage(
     drafted = replace(drafted, referral=referral)
     provenance = Provenance(
         node_version=__version__,
-        config_sha256=config_sha256(route),
+        config_sha256=route.sha256,
         route=route.name,
         mode=route.mode,
         template=briefing.template,
@@ -184,11 +191,6 @@ def _referral(consultation: Consultation, route: RouteSettings) -> Referral:
     if route.mode is Mode.SPECIALISTS:
         return Referral(made=False, reasons=("the mode of the route is specialists",))
     return refer(consultation.opinions, consultation.cases, consultation.familiarity, route.gate)
-
-
-def config_sha256(route: RouteSettings) -> str:
-    """Hash of the route's settings as they were when the job was queued."""
-    return hashlib.sha256(json.dumps(route.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 
 def deliver_stage(

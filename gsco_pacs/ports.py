@@ -169,6 +169,10 @@ class Segmenter(Protocol):
         """The number of the segment that each voxel belongs to, 0 for none; TransientError if memory runs out."""
 
 
+Asked = Specialist | Segmenter
+"""Whoever a route may name as a specialist."""
+
+
 @runtime_checkable
 class Explaining(Protocol):
     """A specialist that can also show where it looked; one that cannot has no such methods."""

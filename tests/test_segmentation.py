@@ -3,6 +3,8 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -14,10 +16,12 @@ from gsco_pacs.adapters.scores import dice
 from gsco_pacs.adapters.segmentation_bundles import BundleSegmenter, load_segmenter
 from gsco_pacs.adapters.segmentation_format import VolumePrepareEntry
 from gsco_pacs.adapters.volume_input import placement_of, segments_of
+from gsco_pacs.config import Config
 from gsco_pacs.domain.errors import BrokenBundleError, ConfigError
 from gsco_pacs.evaluation.segmentation import evaluate_segmenter, segmentation_table
 from gsco_pacs.pixels.placing import body_axes, voxel_volume
 from gsco_pacs.ports import Segmenter, Volume
+from gsco_pacs.processes.choices import open_specialists
 from gsco_pacs.testing.hippocampus import made_up_hippocampus, turned
 from gsco_pacs.training.segmentation import SegmentationRequest, train_segmenter
 from tests.segmentation_material import SeesTruth, write_volumes
@@ -158,3 +162,10 @@ def test_the_look_through_segmenter_is_a_segmenter() -> None:
     volume, truth = made_up_hippocampus(3)
     port: Segmenter = SeesTruth()
     assert dice(port.segment(volume) == 1, truth == 1) > 0.9
+
+
+def test_a_route_that_names_such_a_bundle_gets_a_segmenter(bundle: tuple[Path, Path]) -> None:
+    config = SimpleNamespace(bundle_dir=lambda _: bundle[0])
+    (opened,) = open_specialists("made_up_volumes", cast(Config, config))
+    assert isinstance(opened, Segmenter)
+    assert opened.identity.name == "made_up_volumes"

@@ -196,6 +196,19 @@ class Referral:
 
 
 @dataclass(frozen=True)
+class Measurement:
+    """The volume of one segment that a segmenter outlined."""
+
+    specialist: str
+    segment: Segment
+    volume_mm3: float
+    segmentation: str
+    """SOP Instance UID of the Segmentation, which is among the evidence."""
+    number: int
+    """Of the segment in it."""
+
+
+@dataclass(frozen=True)
 class Consultation:
     """Everything that the consult stage found out: who looked, at what, what they said, and what resembles it."""
 
@@ -213,6 +226,7 @@ class Consultation:
     """The objects that stand beside the SRs, in the order of their making."""
     reading: tuple[str, ...] = ()
     """Where several images fit: what was read of them and how that became one opinion, a sentence each."""
+    measurements: tuple[Measurement, ...] = ()
 
     def shown(self, specialist: str, label: str) -> tuple[Evidence, ...]:
         """The captures and maps of where ``specialist`` looked for the finding ``label``."""

@@ -2,7 +2,7 @@
 
 from gsco_pacs.config import Config, FolderDestination, OpenAIGeneralist, RouteSettings, StructuredGeneralist
 from gsco_pacs.domain.errors import ConfigError
-from gsco_pacs.ports import Destination, Generalist, Specialist
+from gsco_pacs.ports import Asked, Destination, Generalist
 
 
 def open_destination(name: str, config: Config) -> Destination:
@@ -19,11 +19,18 @@ def open_destination(name: str, config: Config) -> Destination:
     return StoreScu(name, settings, config.receiver.ae_title)
 
 
-def open_specialists(name: str, config: Config) -> tuple[Specialist, ...]:
+def open_specialists(name: str, config: Config) -> tuple[Asked, ...]:
     """The members of the bundle called ``name``, loaded and verified."""
+    from gsco_pacs.adapters.bundle_format import segments
+
+    bundle = config.bundle_dir(name)
+    if segments(bundle):
+        from gsco_pacs.adapters.segmentation_bundles import load_segmenter
+
+        return (load_segmenter(bundle),)
     from gsco_pacs.adapters.bundles import load_bundle
 
-    return load_bundle(config.bundle_dir(name))
+    return load_bundle(bundle)
 
 
 def open_generalist(name: str, config: Config) -> Generalist:

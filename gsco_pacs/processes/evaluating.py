@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from gsco_pacs.adapters.bundle_format import METADATA, read_metadata
+from gsco_pacs.adapters.bundle_format import METADATA, read_metadata, segments
 from gsco_pacs.adapters.bundles import load_bundle
 from gsco_pacs.adapters.progress_bar import progress_bar
 from gsco_pacs.config import Config, OpenAIGeneralist, StructuredGeneralist, shipped
@@ -118,7 +118,8 @@ def _all_bundles(config: Config, given: Sequence[Path]) -> Iterator[Path]:
     folders = given or [shipped("models"), *map(config.absolute, reversed(config.models))]
     for folder in folders:
         for path in sorted(folder.iterdir() if folder.is_dir() else ()):
-            if (path / METADATA).is_file() and "gsco" in json.loads((path / METADATA).read_bytes()):
+            described = (path / METADATA).is_file() and "gsco" in json.loads((path / METADATA).read_bytes())
+            if described and not segments(path):
                 yield path
 
 

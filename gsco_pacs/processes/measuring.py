@@ -32,6 +32,7 @@ def measure_specialist(bundle: Path, manifest: Path, split: Split, reference: Pa
 
 def measure_honesty(config: Config, names: Sequence[str], n: int, template: str) -> str:
     """What each generalist does with the findings of the first route's specialists, in Markdown."""
-    bundles = [load_bundle(config.bundle_dir(name))[0] for name in specialists_of(config.routes)]
+    paths = [config.bundle_dir(name) for name in specialists_of(config.routes)]
+    bundles = [load_bundle(path)[0] for path in paths if not segments(path)]
     findings = tuple(finding for bundle in bundles for finding in bundle.findings)
     return table([honesty(open_generalist(name, config), findings, n, template=template) for name in names])

@@ -23,7 +23,7 @@ from gsco_pacs.adapters.job_ledger import Claim, JobLedger
 from gsco_pacs.adapters.queue import WAKE, open_app, wake
 from gsco_pacs.adapters.upkeep import Upkeep
 from gsco_pacs.config import Config, RouteSettings
-from gsco_pacs.consultation import Drafted, config_sha256, consult_stage, deliver_stage, draft_stage
+from gsco_pacs.consultation import Drafted, consult_stage, deliver_stage, draft_stage
 from gsco_pacs.domain.errors import (
     LostLeaseError,
     NotApplicableError,
@@ -35,7 +35,7 @@ from gsco_pacs.domain.findings import Consultation
 from gsco_pacs.domain.job import Event, Stage, State
 from gsco_pacs.domain.retry import next_attempt
 from gsco_pacs.domain.study import StoredFile
-from gsco_pacs.ports import Generalist, Specialist
+from gsco_pacs.ports import Asked, Generalist
 from gsco_pacs.processes.choices import open_destination, open_generalist, open_specialists, specialists_of
 from gsco_pacs.processes.parts import open_database, open_store, start_logging
 from gsco_pacs.sr.evidence import Origin
@@ -85,7 +85,7 @@ class Desk:
         self._config = config
         self._stage = stage
         self._app = app
-        self._specialists: dict[str, tuple[Specialist, ...]] = {}
+        self._specialists: dict[str, tuple[Asked, ...]] = {}
         self._generalists: dict[str, Generalist] = {}
 
     def open(self) -> None:
@@ -186,7 +186,7 @@ class Desk:
             study=claim.study,
             equipment=self._config.equipment,
             node_version=__version__,
-            config_sha256=config_sha256(route),
+            config_sha256=route.sha256,
             run=claim.run,
             at=claim.stage_began_at.astimezone(),
         )
@@ -230,7 +230,7 @@ class Desk:
     def _files(self, claim: Claim) -> list[StoredFile]:
         return [StoredFile(instance, self._store.path_of(instance)) for instance in claim.study.instances]
 
-    def _members(self, name: str) -> tuple[Specialist, ...]:
+    def _members(self, name: str) -> tuple[Asked, ...]:
         if name not in self._specialists:
             self._specialists[name] = open_specialists(name, self._config)
         return self._specialists[name]

@@ -26,6 +26,7 @@ from gsco_pacs.sr import codes
 from gsco_pacs.sr.codes import concept
 from gsco_pacs.sr.identity import tracking_uid
 from gsco_pacs.sr.material import Material
+from gsco_pacs.sr.measured import measured_group
 from gsco_pacs.sr.tree import CONTAINS, code, container, context, root, text
 from gsco_pacs.sr.wording import WARNING, plain
 
@@ -39,6 +40,11 @@ def coded(material: Material) -> ContainerContentItem:
     if consultation.read:
         sections.append(_image_library(material))
     groups = [item for opinion in consultation.opinions for item in _group(material, opinion)]
+    groups += [
+        item
+        for one in consultation.measurements
+        for item in measured_group(material, one, _algorithm(material, one.specialist))
+    ]
     if groups:
         sections.append(container(codes.IMAGING_MEASUREMENTS, groups))
     sections.append(container(codes.QUALITATIVE_EVALUATIONS, _summary(material)))
@@ -48,7 +54,7 @@ def coded(material: Material) -> ContainerContentItem:
 def outcome(material: Material) -> Code | None:
     """Which algorithms worked and whether they found something (CID 6047); None if none was asked."""
     opinions, failed = material.consultation.opinions, bool(material.failures)
-    if not opinions:
+    if not opinions and not material.consultation.measurements:
         return codes.NONE_SUCCEEDED if failed else None
     found = any(o.presence is Presence.PRESENT and not o.finding.normal for o in opinions)
     if failed:
@@ -81,7 +87,7 @@ def _group(material: Material, opinion: Opinion) -> MeasurementsAndQualitativeEv
         ),
         finding_type=concept(finding.code),
         finding_sites=[FindingSite(concept(finding.site))] if finding.site else None,
-        algorithm_id=_algorithm(material, opinion),
+        algorithm_id=_algorithm(material, opinion.specialist, *_thresholds(opinion)),
         measurements=[
             Measurement(
                 concept(codes.CERTAINTY_OF_FINDING),
@@ -115,13 +121,16 @@ def _explanations(material: Material, opinion: Opinion) -> Iterator[ImageContent
         )
 
 
-def _algorithm(material: Material, opinion: Opinion) -> AlgorithmIdentification:
+def _thresholds(opinion: Opinion) -> tuple[str, str]:
+    return f"present_from={opinion.present_from:g}", f"absent_below={opinion.absent_below:g}"
+
+
+def _algorithm(material: Material, specialist: str, *bounds: str) -> AlgorithmIdentification:
     """TID 4019 with what the number depends on: weights, thresholds, settings."""
-    model = _specialist(material, opinion.specialist)
+    model = _specialist(material, specialist)
     parameters = (
         f"model_sha256={model.sha256}",
-        f"present_from={opinion.present_from:g}",
-        f"absent_below={opinion.absent_below:g}",
+        *bounds,
         f"config_sha256={material.provenance.config_sha256}",
         *model.parameters,
     )

@@ -17,6 +17,7 @@ from gsco_pacs.domain.findings import (
     Statement,
 )
 from gsco_pacs.grounding.gate import FORMAL, Breach, Gate, Gated
+from gsco_pacs.grounding.measured import measured, not_judged
 from gsco_pacs.grounding.positions import Position, Positions, assessed, classes, positions_of, side_by_side
 from gsco_pacs.grounding.wording import NAME, finding_statements, impression, wording_identity
 from gsco_pacs.ports import Generalist, Picture
@@ -38,10 +39,26 @@ def draft(
 
     The generalist is asked at most twice, the second time with its violations named; in the mode ``specialists``
     it is not asked at all. Whatever it says, a finding that the specialists hold present or uncertain is in the
-    draft as just that, and nothing that they do not support is. Raises what ``generalist.answer`` raises.
+    draft as just that, and nothing that they do not support is. Volumes are worded here in any mode; where nothing but
+    volumes is known, the generalist has nothing to say. Raises what ``generalist.answer`` raises.
     """
+    made = _worded(briefing, consultation, generalist, pictures)
+    measurements = consultation.measurements
+    if not measurements:
+        return made
+    alone = () if not consultation.opinions else made.impression
+    return replace(
+        made,
+        findings=(*made.findings, measured(measurements)),
+        impression=(*alone, not_judged(measurements)),
+    )
+
+
+def _worded(
+    briefing: Briefing, consultation: Consultation, generalist: Generalist, pictures: Sequence[Picture]
+) -> Draft:
     positions = positions_of(consultation.opinions)
-    if briefing.mode is Mode.SPECIALISTS:
+    if briefing.mode is Mode.SPECIALISTS or (consultation.measurements and not positions):
         return _drafted(positions, wording_identity(), None, Gated((), (), ()))
     recalled = frozenset(label for case in consultation.cases for label in case.labels)
     gate = Gate(positions, briefing.options, recalled)

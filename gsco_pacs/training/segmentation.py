@@ -82,7 +82,7 @@ def _network_def(task: SegmentationTask) -> dict[str, Any]:
         "in_channels": 1,
         "out_channels": 1 + len(task.segments),
         "channels": list(task.channels),
-        "strides": [2] * (len(task.channels) - 1),
+        "strides": list(task.strides),
         "num_res_units": 2,
         "norm": "instance",
     }

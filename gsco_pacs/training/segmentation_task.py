@@ -25,7 +25,9 @@ class SegmentationTask(Section):
     licence: str
     """Of the weights, which the data may decide."""
     channels: tuple[int, ...] = (16, 32, 64, 128)
-    """Of the UNet's levels; each halves the patch."""
+    """Of the UNet's levels."""
+    strides: tuple[int, ...] = (2, 2, 2)
+    """By how much each level but the last makes the patch smaller."""
     crop: tuple[int, int, int] | None = None
     """Voxels of the patch that one training step sees, cut at random; the whole patch if none are said."""
     mirror: bool = False
