@@ -315,7 +315,10 @@ def pmc_vqa(folder: Path) -> Made:
         row |= {f"Choice {letter}": f" {letter}:{word}" for letter, word in zip("ABCD", PLANES, strict=True)}
         picture(folder / "figures" / row["Figure_path"])
         needed = table(folder / f"{half}_2.csv", [row | {"Answer": "B"}])
-        cases[f"PMC_{half}.jpg#0"] = (f"PMC_{half}.jpg", ("Which plane?", "Coronal", *PLANES))
+        cases[f"PMC_{half}.jpg#0"] = (
+            f"PMC_{half}.jpg",
+            ("Which plane? Choose one: Axial; Coronal; Sagittal; Oblique.", "Coronal", *PLANES),
+        )
     return Made(cases, {"PMC_test.jpg#0"}, needed)
 
 
@@ -343,7 +346,12 @@ def omnimedvqa(folder: Path) -> Made:
     item |= {f"option_{letter}": word for letter, word in zip("ABC", PLANES, strict=False)}
     picture(folder / "Images" / "set" / "1.png")
     text(folder / "QA_information" / "Open-access" / "set.json", json.dumps([item]))
-    cases = {"q1": ("Images/set/1.png", ("Which plane?", "Coronal", *PLANES[:3]))}
+    cases = {
+        "q1": (
+            "Images/set/1.png",
+            ("Which plane? Choose one: Axial; Coronal; Sagittal.", "Coronal", *PLANES[:3]),
+        )
+    }
     return Made(cases, {"q1"}, folder / "QA_information" / "Open-access")
 
 

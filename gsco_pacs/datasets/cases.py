@@ -52,6 +52,7 @@ class EvaluationCase:
     normal: str = ""
     """Diagnosis: the option that says that nothing was found and excludes all others; "" if there is none."""
     question: str = ""
+    """Question: as it is asked, with its choices if there are any."""
     answer: str = ""
     """Question: the right answer (one of ``options``, if there are any)."""
     also_right: tuple[str, ...] = ()

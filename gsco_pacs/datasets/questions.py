@@ -134,14 +134,14 @@ def _chosen(
     answer: str,
     choices: tuple[str, ...],
 ) -> EvaluationCase:
-    """A question with choices; ConfigError if the answer is none of them."""
+    """A question that ends with its choices; ConfigError if the answer is none of them."""
     offered: Mapping[str, str] = {choice.strip().casefold(): choice.strip() for choice in choices}
     right = offered.get(answer.strip().casefold())
     if right is None:
         raise ConfigError(f"{dataset.name}: the right answer of {key} is none of its choices.")
-    return replace(
-        dataset.asked(key, group, images, question, right), options=tuple(dict.fromkeys(offered.values()))
-    )
+    options = tuple(offered.values())
+    asked = f"{question.strip()} Choose one: {'; '.join(options)}."
+    return replace(dataset.asked(key, group, images, asked, right), options=options)
 
 
 def _questions(
