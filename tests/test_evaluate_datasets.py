@@ -12,6 +12,7 @@ from gsco_pacs.domain.findings import Consultation, Mode
 from gsco_pacs.evaluation.asking import inquiry
 from gsco_pacs.evaluation.consulting import findings_of
 from gsco_pacs.evaluation.records import RunFolder, Variant, recorded
+from gsco_pacs.evaluation.texts import score
 from tests.data_layouts import LAYOUTS
 
 ONE_OF_EACH = {
@@ -86,3 +87,10 @@ def test_the_prompts_published_for_the_generalist_alone_come_with_the_cases(tmp_
 def test_the_command_that_lists_them_names_every_data_set() -> None:
     listed = CliRunner().invoke(app, ["evaluate", "datasets"], catch_exceptions=False).output
     assert [known.name for known in data_sets() if f"| `{known.name}` |" not in listed] == []
+
+
+def test_any_of_several_right_answers_counts(tmp_path: Path) -> None:
+    LAYOUTS["vqa_med"](tmp_path)
+    record = recorded(next(data_set("vqa_med").read(tmp_path, "test")), "test")
+    said = ("a large lipoma", "lipoma", "fatty mass", "a mass", "nothing")
+    assert [score(one, record) for one in said] == [1, 1, 1, 0.5, 0]

@@ -54,6 +54,7 @@ class CaseRecord:
     normal: str = ""
     question: str = ""
     answer: str = ""
+    also_right: tuple[str, ...] = ()
     closed: bool = False
     reference: str = ""
 
@@ -148,6 +149,7 @@ def recorded(case: EvaluationCase, split: str) -> CaseRecord:
         normal=case.normal,
         question=case.question,
         answer=case.answer,
+        also_right=case.also_right,
         closed=case.closed,
         reference=case.reference,
     )

@@ -67,8 +67,14 @@ def _paired(
 def _scores(
     task: TaskData, records: Sequence[CaseRecord], variant: Variant
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
-    answers = task.answers[variant]
-    return np.array([right_answers(answers[r.id].text, r.answer, closed=r.closed) for r in records])
+    return np.array([score(task.answers[variant][record.id].text, record) for record in records])
+
+
+def score(said: str, record: CaseRecord) -> float:
+    """The score of an answer by the right one that it comes nearest to, where a data set has several."""
+    return max(
+        right_answers(said, right, closed=record.closed) for right in (record.answer, *record.also_right)
+    )
 
 
 def _head(task: TaskData, records: Sequence[CaseRecord]) -> dict[str, Any]:
