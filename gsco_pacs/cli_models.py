@@ -155,6 +155,19 @@ def models_verify(
         raise typer.Exit(1)
 
 
+@models.command("fit")
+def models_fit(
+    bundle: Annotated[Path, typer.Argument(help="Directory of a bundle that was trained elsewhere.")],
+    manifest: Manifest,
+) -> None:
+    """Calibrate a bundle on your own images, choose its thresholds, build its case index and seal it."""
+    from gsco_pacs.adapters.progress_bar import progress_bar
+    from gsco_pacs.training.fitting import fit_bundle
+
+    with progress_bar("fitting", Console()) as progress:
+        print(fit_bundle(bundle, manifest, progress))
+
+
 @models.command("seal")
 def models_seal(bundle: Annotated[Path, typer.Argument(help="Directory of a bundle.")]) -> None:
     """Write a sample's expected output and SHA256SUMS into a bundle, after you have looked at what is in it."""

@@ -125,9 +125,7 @@ def test_an_expression_beside_the_network_definition_is_inert(bundle: Path, tmp_
     assert not mark.exists()
 
 
-@pytest.mark.parametrize(
-    "target", ["os.system", "subprocess.run", "monai.bundle.ConfigParser", "torch.load", "Lite0", ""]
-)
+@pytest.mark.parametrize("target", ["os.system", "subprocess.run", "monai.bundle.ConfigParser", "torch.load"])
 def test_a_class_from_elsewhere_is_refused(bundle: Path, target: str) -> None:
     edit(bundle, INFERENCE, lambda content: content["network_def"].update(_target_=target))
     with pytest.raises(BrokenBundleError, match="must come from"):

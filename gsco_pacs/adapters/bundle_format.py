@@ -4,15 +4,25 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    ValidationError,
+    model_validator,
+)
 
 from gsco_pacs.domain.errors import BrokenBundleError
 
 METADATA = "configs/metadata.json"
 INFERENCE = "configs/inference.json"
 WEIGHTS = "models/model.safetensors"
+PICKLED = "models/model.pt"
+"""Weights as PyTorch writes them, read where there are no safetensors."""
 FEATURES = "index/features.safetensors"
 CASES = "index/cases.json"
 TASK = "configs/task.yaml"
@@ -68,12 +78,17 @@ class PoolingEntry(Section):
 
 
 class PrepareEntry(Section):
-    """How a picture becomes the network's input: resized to size x size, then (x - mean) / std."""
+    """How a picture, 0..1, becomes the network's input: resized to size x size, then (x - mean) / std.
+
+    Of an RGB picture each colour may have numbers of its own. ``scale: picture`` puts the picture's own mean and
+    standard deviation, colour by colour, in the place of the fixed ones.
+    """
 
     size: int = Field(ge=32)
-    mean: float
-    std: float = Field(gt=0)
+    mean: float | tuple[float, float, float] = 0.0
+    std: Annotated[float, Field(gt=0)] | tuple[PositiveFloat, PositiveFloat, PositiveFloat] = 1.0
     fit: Literal["stretch", "pad"]
+    scale: Literal["fixed", "picture"] = "fixed"
 
 
 class FindingEntry(Section):
@@ -90,15 +105,15 @@ class CalibrationEntry(Section):
     """Calibration and thresholds of one output of a network.
 
     p = sigmoid(slope * logit + intercept), monotone because slope > 0. ``balanced_at`` is the threshold with
-    the best balanced accuracy on the validation split.
+    the best balanced accuracy on the validation split. The defaults leave the network's word as it is.
     """
 
     label: str = Field(min_length=1)
-    slope: float = Field(gt=0)
-    intercept: float
-    absent_below: float = Field(ge=0, le=1)
-    present_from: float = Field(ge=0, le=1)
-    balanced_at: float = Field(ge=0, le=1)
+    slope: float = Field(default=1.0, gt=0)
+    intercept: float = 0.0
+    absent_below: float = Field(default=0.5, ge=0, le=1)
+    present_from: float = Field(default=0.5, ge=0, le=1)
+    balanced_at: float = Field(default=0.5, ge=0, le=1)
 
     @model_validator(mode="after")
     def _is_ordered(self) -> Self:
@@ -138,7 +153,7 @@ class GscoSection(Section):
     title: str
     region: str
     modality_phrase: str
-    module: str
+    module: str = ""
     """Rows of a manifest with this module belong to the specialist."""
     input: InputEntry
     reading: ReadingEntry = ReadingEntry()
@@ -146,6 +161,8 @@ class GscoSection(Section):
     prepare: PrepareEntry
     labels: tuple[LabelEntry, ...] = Field(min_length=1)
     normal_label: str | None = None
+    outputs: tuple[NonNegativeInt, ...] | None = None
+    """Which output of the network each label is, where it has others too; None: one output a label, in order."""
     patient_salt: str | None = None
     """Salt of the patients' hashes in the case index; None without an index."""
     saliency: SaliencyEntry = SaliencyEntry()
@@ -169,6 +186,8 @@ class GscoSection(Section):
         names = [entry.label for entry in self.labels]
         if any([entry.label for entry in member.labels] != names for member in self.members):
             raise ValueError("a member's labels are not those of the bundle, in their order.")
+        if self.outputs is not None and len(self.outputs) != len(names):
+            raise ValueError("outputs must name one output for each label.")
         if len(set(names)) != len(names):
             raise ValueError("a label stands twice.")
         if self.normal_label is not None and self.normal_label not in names:
@@ -205,6 +224,11 @@ class VerifiedFiles:
         """Stands for all listed files at once."""
         self.sums = _parsed_sums(bundle, content.decode())
 
+    @property
+    def weights(self) -> str:
+        """The file of the first member's weights."""
+        return WEIGHTS if WEIGHTS in self.sums or PICKLED not in self.sums else PICKLED
+
     def read(self, name: str) -> bytes:
         """Bytes of the file ``name``; BrokenBundleError if it is missing, not listed or not what was listed."""
         if name not in self.sums:
@@ -237,7 +261,7 @@ def write_sums(bundle: Path) -> None:
     members = json.loads((bundle / METADATA).read_bytes()).get("gsco", {}).get("members", ())
     further = [member[part] for member in members for part in ("inference", "weights")]
     samples = (path.relative_to(bundle).as_posix() for path in sorted((bundle / SAMPLES).glob("*")))
-    named = dict.fromkeys((METADATA, INFERENCE, WEIGHTS, *further, FEATURES, CASES, *samples))
+    named = dict.fromkeys((METADATA, INFERENCE, WEIGHTS, PICKLED, *further, FEATURES, CASES, *samples))
     present = [name for name in named if (bundle / name).is_file()]
     lines = [f"{hashlib.sha256((bundle / name).read_bytes()).hexdigest()}  {name}\n" for name in present]
     (bundle / SUMS).write_text("".join(lines), encoding="utf-8")

@@ -1,14 +1,12 @@
 """A specialist from a MONAI bundle: verified files, a reviewed network definition, weights without code."""
 
-import importlib
-import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
@@ -19,7 +17,6 @@ from gsco_pacs.adapters.bundle_format import (
     FEATURES,
     INFERENCE,
     METADATA,
-    WEIGHTS,
     CodeEntry,
     GscoSection,
     LabelEntry,
@@ -29,6 +26,7 @@ from gsco_pacs.adapters.bundle_format import (
     read_metadata,
 )
 from gsco_pacs.adapters.case_index import CaseIndex, cases_from_json
+from gsco_pacs.adapters.network_files import colours_of, fill, network_of
 from gsco_pacs.adapters.network_input import batch, squared, unsquared
 from gsco_pacs.adapters.networks import in_channels_last, last_linear
 from gsco_pacs.adapters.saliency import activation_map
@@ -36,9 +34,6 @@ from gsco_pacs.adapters.scores import probabilities_of
 from gsco_pacs.domain.errors import BrokenBundleError, OutOfResourcesError
 from gsco_pacs.domain.findings import Code, Finding, ModelIdentity, SimilarCase
 from gsco_pacs.ports import InputContract, Look, Picture, Pooling, Reading, Thresholds
-
-HOMES = ("monai.networks.nets", "gsco_pacs.adapters.networks")
-"""Modules that a network's class may come from: a bundle brings numbers, never code."""
 
 
 class BundleSpecialist:
@@ -50,6 +45,7 @@ class BundleSpecialist:
         self._identity, self._section, self._index = identity, section, index
         self._network = in_channels_last(network.eval())
         self._last = last_linear(network)
+        self._colours = colours_of(network)
         self._slopes = np.array([entry.slope for entry in section.labels])
         self._intercepts = np.array([entry.intercept for entry in section.labels])
 
@@ -93,11 +89,11 @@ class BundleSpecialist:
         """Calibrated probabilities and features of each picture; OutOfResourcesError if memory runs out."""
         if not pictures:
             return ()
-        prepare = self._section.prepare
         with self._enough_memory():
-            squares = [squared(picture.pixels, prepare.size, prepare.fit) for picture in pictures]
-            seen = [self._forward(batch([square], prepare.mean, prepare.std)) for square in squares]
+            seen = [self._forward(self._input(picture)) for picture in pictures]
         logits = np.concatenate([pair[0] for pair in seen])
+        if self._section.outputs:
+            logits = logits[:, list(self._section.outputs)]
         probabilities = probabilities_of(logits, self._section.task, self._slopes, self._intercepts)
         return tuple(
             Look(tuple(map(float, row)), features)
@@ -115,12 +111,17 @@ class BundleSpecialist:
 
     def explain(self, picture: Picture, label: str) -> NDArray[np.float32]:
         """Where in the picture its network was moved towards ``label``, by Grad-CAM; NotApplicableError if it cannot say."""
-        prepare, labels = self._section.prepare, [entry.label for entry in self._section.labels]
+        place = [entry.label for entry in self._section.labels].index(label)
+        output = self._section.outputs[place] if self._section.outputs else place
         with self._enough_memory():
-            square = squared(picture.pixels, prepare.size, prepare.fit)
-            inputs = batch([square], prepare.mean, prepare.std)
-            coarse = activation_map(self._network, inputs, labels.index(label), self._section.saliency.layer)
-        return unsquared(coarse, picture.pixels.shape[:2], prepare.fit)
+            layer = self._section.saliency.layer
+            coarse = activation_map(self._network, self._input(picture), output, layer)
+        return unsquared(coarse, picture.pixels.shape[:2], self._section.prepare.fit)
+
+    def _input(self, picture: Picture) -> Tensor:
+        prepare = self._section.prepare
+        square = squared(picture.pixels, prepare.size, prepare.fit, self._colours)
+        return batch([square], prepare.mean, prepare.std, prepare.scale)
 
     @contextmanager
     def _enough_memory(self) -> Iterator[None]:
@@ -134,7 +135,7 @@ class BundleSpecialist:
 
     @torch.inference_mode()
     def _forward(self, inputs: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Logits [1, labels] of one picture, and what enters the last layer, L2-normalised, [d].
+        """Logits [1, outputs] of one picture, and what enters the last layer, L2-normalised, [d].
 
         One at a time, so that a picture's result does not depend on its neighbours' number (last-bit differences).
         """
@@ -165,8 +166,9 @@ def load_bundle(path: Path) -> tuple[BundleSpecialist, ...]:
     """
     files = VerifiedFiles(path)
     metadata, section = read_metadata(files.read(METADATA))
-    name, several = str(metadata["name"]), bool(section.members)
-    first = _specialist(files, f"{name}.1" if several else name, str(metadata["version"]), section.member(1))
+    name, several = _name(str(metadata.get("name", "")), path), bool(section.members)
+    version = str(metadata.get("version", "unknown"))
+    first = _specialist(files, f"{name}.1" if several else name, version, section.member(1))
     further = (
         _specialist(files, f"{name}.{number}", entry.version, section.member(number), entry)
         for number, entry in enumerate(section.members, start=2)
@@ -177,9 +179,10 @@ def load_bundle(path: Path) -> tuple[BundleSpecialist, ...]:
 def _specialist(
     files: VerifiedFiles, name: str, version: str, section: GscoSection, entry: MemberEntry | None = None
 ) -> BundleSpecialist:
-    inference, weights = (entry.inference, entry.weights) if entry else (INFERENCE, WEIGHTS)
+    inference, weights = (entry.inference, entry.weights) if entry else (INFERENCE, files.weights)
     network = network_of(files.read(inference), inference)
-    _fill(network, files.read(weights), weights, len(section.labels))
+    fill(network, files.read(weights), weights)
+    _must_fit(network, section, inference)
     policy = (
         f"reading={_flat(section.reading)} max_images={section.input.max_images}",
         f"pooling={_flat(section.pooling)}",
@@ -188,34 +191,25 @@ def _specialist(
     return BundleSpecialist(identity, section, network, _index(files, name, section))
 
 
-def network_of(inference: bytes, file: str) -> nn.Module:
-    """The untrained network that `network_def` describes: a class of HOMES and plain arguments.
+def _name(given: str, path: Path) -> str:
+    """The bundle's name if it can stand in a list of opinions; MONAI's own bundles have a title there, or nothing."""
+    return given if re.fullmatch(r"[\w.-]+", given) else path.resolve().name
 
-    MONAI's ConfigParser would import what a `$import` string names even with MONAI_EVAL_EXPR=0; here a string is a string.
-    """
+
+def _must_fit(network: nn.Module, section: GscoSection, file: str) -> None:
     try:
-        arguments = dict(json.loads(inference)["network_def"])
-        home, _, name = arguments.pop("_target_").rpartition(".")
-        if home not in HOMES:
-            raise BrokenBundleError(
-                f"{file}: the network's class must come from {' or '.join(HOMES)}, not {home!r}."
-            )
-        made = getattr(importlib.import_module(home), name)(**arguments)
-    except (ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
-        raise BrokenBundleError(f"{file}: no network can be made of it: {error}") from error
-    if not isinstance(made, nn.Module):
-        raise BrokenBundleError(f"{file}: network_def is not a network.")
-    return made
-
-
-def _fill(network: nn.Module, content: bytes, file: str, labels: int) -> None:
-    try:
-        weights = safetensors.torch.load(content)
-        network.load_state_dict(weights)
-    except (SafetensorError, RuntimeError, ValueError) as error:
-        raise BrokenBundleError(f"{file} does not fit the network that is described for it.") from error
-    if last_linear(network).out_features != labels:
-        raise BrokenBundleError(f"{file}: the network must end in a linear layer with {labels} outputs.")
+        outputs = last_linear(network).out_features
+    except ValueError as error:
+        raise BrokenBundleError(f"{file}: {error}") from error
+    if colours_of(network) not in (1, 3):
+        raise BrokenBundleError(f"{file}: the network must read grey or RGB pictures.")
+    if section.outputs is None and outputs != len(section.labels):
+        raise BrokenBundleError(
+            f"{file}: the network must end in a linear layer with {len(section.labels)} outputs; it has {outputs}: "
+            f"gsco.outputs can say which output each label is."
+        )
+    if section.outputs and max(section.outputs) >= outputs:
+        raise BrokenBundleError(f"{file}: gsco.outputs names an output that the network does not have.")
 
 
 def _index(files: VerifiedFiles, name: str, section: GscoSection) -> CaseIndex | None:

@@ -13,19 +13,24 @@ LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601, the weights of Y in DICOM's YBR_FULL (PS3.3 C.7.6.3.1.2)."""
 
 
-def squared(pixels: NDArray[np.float32], size: int, fit: Literal["stretch", "pad"]) -> Tensor:
-    """Return [size, size] grey values 0..1 of a grey or RGB picture; ``pad`` keeps the sides' ratio on black."""
-    grey = pixels if pixels.ndim == 2 else pixels @ np.asarray(LUMA, dtype=np.float32)
-    image = torch.from_numpy(np.ascontiguousarray(grey, dtype=np.float32))[None, None]
+def squared(
+    pixels: NDArray[np.float32], size: int, fit: Literal["stretch", "pad"], colours: int = 1
+) -> Tensor:
+    """Values 0..1 of a grey or RGB picture: [size, size] grey, or [3, size, size] RGB if ``colours`` is 3.
+
+    ``pad`` keeps the sides' ratio on black. A grey picture has three equal colours.
+    """
+    planes = _grey(pixels)[None] if colours == 1 else _rgb(pixels)
+    image = torch.from_numpy(np.ascontiguousarray(planes, dtype=np.float32))[None]
     if fit == "pad":
-        rows, columns = grey.shape
+        rows, columns = planes.shape[1:]
         side = max(rows, columns)
         top, left = (side - rows) // 2, (side - columns) // 2
         image = functional.pad(image, (left, side - columns - left, top, side - rows - top))
     resized = functional.interpolate(
         image, (size, size), mode="bilinear", antialias=True, align_corners=False
-    )
-    return resized[0, 0].clamp(0, 1)
+    )[0].clamp(0, 1)
+    return resized[0] if colours == 1 else resized
 
 
 def unsquared(
@@ -43,7 +48,31 @@ def unsquared(
     return (within / within.max().clamp(min=1e-6)).numpy()
 
 
-def batch(squares: Sequence[Tensor], mean: float, std: float) -> Tensor:
-    """Return the network's input [n, 1, size, size] in channels-last order, normalised."""
-    stacked = (torch.stack(list(squares))[:, None] - mean) / std
-    return stacked.contiguous(memory_format=torch.channels_last)
+def batch(
+    squares: Sequence[Tensor],
+    mean: float | Sequence[float],
+    std: float | Sequence[float],
+    scale: Literal["fixed", "picture"] = "fixed",
+) -> Tensor:
+    """The network's input [n, colours, size, size] in channels-last order, normalised by fixed or its own numbers."""
+    stacked = torch.stack([square if square.ndim == 3 else square[None] for square in squares])
+    if scale == "picture":
+        spread, middle = torch.std_mean(stacked, dim=(2, 3), keepdim=True, correction=0)
+        normal = (stacked - middle) / spread.clamp_min(1e-6)
+    elif isinstance(mean, float) and isinstance(std, float):
+        normal = (stacked - mean) / std
+    else:
+        normal = (stacked - _by_colour(mean)) / _by_colour(std)
+    return normal.contiguous(memory_format=torch.channels_last)
+
+
+def _grey(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    return pixels if pixels.ndim == 2 else np.asarray(pixels @ np.asarray(LUMA, dtype=np.float32))
+
+
+def _rgb(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.stack([pixels] * 3) if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)
+
+
+def _by_colour(numbers: float | Sequence[float]) -> Tensor:
+    return torch.as_tensor(numbers, dtype=torch.float32).reshape(-1, 1, 1)

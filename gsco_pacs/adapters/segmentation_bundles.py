@@ -10,7 +10,8 @@ from safetensors import SafetensorError
 from torch import nn
 
 from gsco_pacs.adapters.bundle_format import INFERENCE, METADATA, WEIGHTS, VerifiedFiles
-from gsco_pacs.adapters.bundles import code_of, network_of
+from gsco_pacs.adapters.bundles import code_of
+from gsco_pacs.adapters.network_files import network_of
 from gsco_pacs.adapters.segmentation_format import SegmentationSection, SegmentEntry, read_segmentation
 from gsco_pacs.adapters.volume_input import normalised, placement_of, segments_of
 from gsco_pacs.domain.errors import BrokenBundleError, OutOfResourcesError

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydicom.uid import UID
 
-from gsco_pacs.adapters.bundle_format import CARD, EVALUATION, LICENCE, METADATA, WEIGHTS, VerifiedFiles
+from gsco_pacs.adapters.bundle_format import CARD, EVALUATION, LICENCE, METADATA, VerifiedFiles
 from gsco_pacs.config import Config, shipped
 from gsco_pacs.domain.codes import fault_of
 from gsco_pacs.domain.errors import BrokenBundleError
@@ -173,8 +173,8 @@ def _labels(gsco: Facts) -> str:
                 entry["label"],
                 entry.get("text", ""),
                 "; ".join(f"{code['value']} {code['scheme']} {code['meaning']}" for code in codes),
-                " / ".join(f"{own['absent_below']:.2f}" for own in limits if "absent_below" in own),
-                " / ".join(f"{own['present_from']:.2f}" for own in limits if "present_from" in own),
+                " / ".join(f"{own.get('absent_below', 0.5):.2f}" for own in limits),
+                " / ".join(f"{own.get('present_from', 0.5):.2f}" for own in limits),
             ]
         )
     return _table(("label", "words", "codes", "absent below", "present from"), rows)
@@ -197,7 +197,8 @@ def _figures(bundle: Path) -> Iterator[str]:
     last = (figures, *figures.get("further", ()))[-1]
     for entry in last["labels"]:
         yield f"- {entry['label']}: AUC {_interval(entry['auc'])}, {entry['positives']} positives"
-    if figures["weights_sha256"] != VerifiedFiles(bundle).sums.get(WEIGHTS):
+    files = VerifiedFiles(bundle)
+    if figures["weights_sha256"] != files.sums.get(files.weights):
         yield "- CAUTION: these figures are those of other weights."
 
 

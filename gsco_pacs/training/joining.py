@@ -13,7 +13,6 @@ from gsco_pacs.adapters.bundle_format import (
     LICENCE,
     METADATA,
     TASK,
-    WEIGHTS,
     CalibrationEntry,
     GscoSection,
     LabelEntry,
@@ -43,6 +42,8 @@ class _Member:
     section: GscoSection
     inference: bytes
     weights: bytes
+    suffix: str
+    """Of the weights' file: safetensors, or pt."""
 
     @property
     def prepare(self) -> PrepareEntry:
@@ -84,10 +85,20 @@ def join_bundles(out: Path, bundles: Sequence[Path], task: Path | None = None) -
 def _members(bundle: Path) -> Iterator[_Member]:
     files = VerifiedFiles(bundle)
     metadata, section = read_metadata(files.read(METADATA))
-    yield _Member(str(metadata["version"]), section.member(1), files.read(INFERENCE), files.read(WEIGHTS))
+    yield _Member(
+        str(metadata["version"]),
+        section.member(1),
+        files.read(INFERENCE),
+        files.read(files.weights),
+        _suffix(files.weights),
+    )
     for number, entry in enumerate(section.members, start=2):
         yield _Member(
-            entry.version, section.member(number), files.read(entry.inference), files.read(entry.weights)
+            entry.version,
+            section.member(number),
+            files.read(entry.inference),
+            files.read(entry.weights),
+            _suffix(entry.weights),
         )
 
 
@@ -101,7 +112,7 @@ def _must_agree(found: Sequence[_Member], wanted: Task | None) -> None:
     if wanted:
         measures.append(
             {"task": wanted.kind, "labels": [entry.label for entry in wanted.labels]}
-            | {"normal_label": wanted.normal_label}
+            | {"normal_label": wanted.normal_label, "outputs": first.outputs}
         )
     differing = [key for key in measures[0] if any(measure[key] != measures[0][key] for measure in measures)]
     if differing:
@@ -111,7 +122,7 @@ def _must_agree(found: Sequence[_Member], wanted: Task | None) -> None:
 def _measure(section: GscoSection, *, with_words: bool) -> dict[str, Any]:
     """What members must have in common."""
     bare: dict[str, Any] = {"task": section.task, "labels": [entry.label for entry in section.labels]}
-    bare["normal_label"] = section.normal_label
+    bare |= {"normal_label": section.normal_label, "outputs": section.outputs}
     if not with_words:
         return bare
     own = set(LabelEntry.model_fields) - set(CalibrationEntry.model_fields)
@@ -125,10 +136,14 @@ def _entries(found: Sequence[_Member]) -> Iterator[MemberEntry]:
         yield MemberEntry(
             version=member.version,
             inference=_numbered(INFERENCE, number),
-            weights=_numbered(WEIGHTS, number),
+            weights=_numbered(f"models/model.{member.suffix}", number),
             prepare=member.prepare,
             labels=member.calibrations,
         )
+
+
+def _suffix(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def _numbered(name: str, number: int) -> str:
@@ -140,7 +155,7 @@ def _numbered(name: str, number: int) -> str:
 def _contents(found: Sequence[_Member]) -> Iterator[tuple[str, bytes]]:
     for number, member in enumerate(found, start=1):
         yield _numbered(INFERENCE, number), member.inference
-        yield _numbered(WEIGHTS, number), member.weights
+        yield _numbered(f"models/model.{member.suffix}", number), member.weights
 
 
 def _kept(bundle: Path, section: GscoSection) -> Iterator[tuple[str, bytes]]:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from gsco_pacs.adapters.bundle_format import TASK, GscoSection, LabelEntry, PrepareEntry
+from gsco_pacs.adapters.bundle_format import TASK, FindingEntry, GscoSection, LabelEntry, PrepareEntry
 from gsco_pacs.adapters.labelled_images import (
     LabelledImage,
     probabilities_in,
@@ -23,7 +23,7 @@ from gsco_pacs.adapters.network_input import squared
 from gsco_pacs.adapters.networks import EfficientNetLite0
 from gsco_pacs.adapters.photograph_network import MEAN, STD
 from gsco_pacs.adapters.progress_bar import Told
-from gsco_pacs.adapters.scores import decision_scores, probabilities_of
+from gsco_pacs.adapters.scores import Kind, decision_scores, probabilities_of
 from gsco_pacs.training.augmentation import Augmentation
 from gsco_pacs.training.bundle_writer import write_bundle
 from gsco_pacs.training.calibration import chosen_thresholds, fit_platt
@@ -156,15 +156,7 @@ def _section(
     task: Task, prepare: PrepareEntry, logits: NDArray[np.float32], truth: NDArray[np.float32]
 ) -> GscoSection:
     """Return the metadata of a trained network, calibrated and with thresholds from the validation split."""
-    scores = decision_scores(logits, task.kind)
-    fitted = [fit_platt(scores[:, column], truth[:, column]) for column in range(truth.shape[1])]
-    slopes, intercepts = np.array([f.slope for f in fitted]), np.array([f.intercept for f in fitted])
-    calibrated = probabilities_of(logits, task.kind, slopes, intercepts)
-    entries = []
-    for column, (entry, platt) in enumerate(zip(task.labels, fitted, strict=True)):
-        chosen = chosen_thresholds(calibrated[:, column], truth[:, column])
-        values = entry.model_dump() | {"slope": platt.slope, "intercept": platt.intercept} | vars(chosen)
-        entries.append(LabelEntry.model_validate(values))
+    entries = calibrated(task.labels, task.kind, logits, truth)
     return GscoSection(
         task=task.kind,
         title=task.title,
@@ -175,6 +167,22 @@ def _section(
         reading=task.reading,
         pooling=task.pooling,
         prepare=prepare,
-        labels=tuple(entries),
+        labels=entries,
         normal_label=task.normal_label,
     )
+
+
+def calibrated(
+    findings: Sequence[FindingEntry], kind: Kind, logits: NDArray[np.floating], truth: NDArray[np.float32]
+) -> tuple[LabelEntry, ...]:
+    """The labels with calibration and thresholds chosen on images of which ``truth`` is known, [images, labels]."""
+    scores = decision_scores(logits, kind)
+    fitted = [fit_platt(scores[:, column], truth[:, column]) for column in range(truth.shape[1])]
+    slopes, intercepts = np.array([f.slope for f in fitted]), np.array([f.intercept for f in fitted])
+    probabilities = probabilities_of(logits, kind, slopes, intercepts)
+    entries = []
+    for column, (entry, platt) in enumerate(zip(findings, fitted, strict=True)):
+        chosen = chosen_thresholds(probabilities[:, column], truth[:, column])
+        values = entry.model_dump() | {"slope": platt.slope, "intercept": platt.intercept} | vars(chosen)
+        entries.append(LabelEntry.model_validate(values))
+    return tuple(entries)

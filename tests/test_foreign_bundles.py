@@ -1,0 +1,219 @@
+"""A bundle that was not trained here, in the shape of MONAI's model zoo, becomes a specialist as docs/own_specialist.md says."""
+
+import json
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from monai.networks.nets.densenet import DenseNet121
+from typer.testing import CliRunner
+
+from gsco_pacs.adapters.bundle_format import INFERENCE, METADATA, write_sums
+from gsco_pacs.adapters.bundles import load_bundle
+from gsco_pacs.adapters.network_input import batch, squared
+from gsco_pacs.cli import app
+from gsco_pacs.config import RouteSettings
+from gsco_pacs.consultation import consult_stage
+from gsco_pacs.domain.errors import BrokenBundleError
+from gsco_pacs.ports import Picture
+from gsco_pacs.testing.phantoms import encoded, make_dx
+from tests.made_up_data import LABELS, write_data
+from tests.stored_images import origin_of, stored_file
+
+TINY: dict[str, Any] = {
+    "spatial_dims": 2, "in_channels": 3, "out_channels": 3,
+    "init_features": 8, "growth_rate": 4, "block_config": [1, 1],
+}  # fmt: skip
+DOCS = Path(__file__).parent.parent / "docs/own_specialist.md"
+
+
+def foreign(folder: Path, **definition: Any) -> Path:
+    """A classification bundle as the zoo has them: expressions around the network, pickled weights, no section of ours."""
+    torch.manual_seed(3)
+    bundle = folder / "inbody"
+    for name in ("configs", "models", "docs"):
+        (bundle / name).mkdir(parents=True)
+    config = {
+        "imports": ["$import os", "$import torch"],
+        "bundle_root": ".",
+        "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
+        "channels": 3,
+        "network_def": {"_target_": "DenseNet121", **TINY, "in_channels": "@channels", **definition},
+        "network": "$@network_def.to(@device)",
+        "handlers": [{"_target_": "CheckpointLoader", "load_path": "$@bundle_root + '/models/model.pt'"}],
+        "evaluating": ["$@evaluator.run()"],
+    }
+    (bundle / INFERENCE).write_text(json.dumps(config))
+    metadata = {
+        "schema": "https://example.org/meta_schema.json",
+        "version": "0.5.1",
+        "monai_version": "1.4.0",
+        "name": "Endoscopic inbody classification",
+        "task": "Classification of RGB frames",
+        "description": "Three classes.",
+        "copyright": "Copyright (c) somebody",
+        "network_data_format": {
+            "inputs": {"image": {"num_channels": 3}},
+            "outputs": {"pred": {"num_channels": 3}},
+        },
+    }
+    (bundle / METADATA).write_text(json.dumps(metadata))
+    torch.save({"model": DenseNet121(**TINY).state_dict()}, bundle / "models/model.pt")
+    (bundle / "LICENSE").write_text("Apache License\nVersion 2.0, January 2004\n")
+    (bundle / "docs/README.md").write_text("# Inbody\n\nA foreign network.\n\n## Data\n")
+    return bundle
+
+
+def section_of_the_page() -> dict[str, Any]:
+    """The example section that the page tells a department to write."""
+    (block,) = re.findall(r"```json\n(.*?)```", DOCS.read_text(encoding="utf-8"), flags=re.DOTALL)
+    section: dict[str, Any] = json.loads(block)["gsco"]
+    return section
+
+
+def with_section(bundle: Path, **changes: Any) -> Path:
+    metadata = json.loads((bundle / METADATA).read_text())
+    metadata["gsco"] = section_of_the_page() | changes
+    (bundle / METADATA).write_text(json.dumps(metadata))
+    return bundle
+
+
+def models(folder: Path, *words: str) -> tuple[int, str]:
+    config = folder / "config.yaml"
+    config.write_text(yaml.safe_dump({"models": [str(folder / "models")]}))
+    ended = CliRunner().invoke(app, ["--config", str(config), "models", *words])
+    return ended.exit_code, ended.output
+
+
+def test_a_foreign_bundle_works_after_the_steps_of_the_page(tmp_path: Path) -> None:
+    bundle = with_section(foreign(tmp_path / "models"))
+    assert models(tmp_path, "seal", str(bundle))[0] == 0
+    code, said = models(tmp_path, "verify", "inbody")
+    assert (code, said.count("are right")) == (0, 1), said
+    assert "| inbody | 0.5.1 |" in models(tmp_path, "list")[1]
+    assert "A foreign network." in models(tmp_path, "describe", "inbody")[1]
+    file = tmp_path / "chest.dcm"
+    ds = make_dx(300, 280)
+    file.write_bytes(encoded(ds))
+    stored = stored_file(file, str(ds.SOPInstanceUID))
+    route = RouteSettings.model_validate(
+        {
+            "name": "r",
+            "when": {"tag": "Modality", "equals": "DX"},
+            "specialists": ["inbody"],
+            "destinations": ["d"],
+        }
+    )
+    specialists = load_bundle(bundle)
+    consultation, _ = consult_stage([stored], specialists, route, origin_of(stored))
+    assert [model.name for model in consultation.specialists] == ["inbody"]
+    assert sum(opinion.probability for opinion in consultation.opinions) == pytest.approx(1)
+
+
+def test_its_word_is_the_networks_own_until_it_is_fitted_to_a_departments_images(tmp_path: Path) -> None:
+    _, manifest = write_data(tmp_path, "multi-class", patients=36)
+    bundle = foreign(tmp_path / "models")
+    section = section_of_the_page()
+    code = section["labels"][0]["code"]
+    section["labels"] = [{"label": label, "text": label.lower(), "code": code} for label in LABELS]
+    with_section(bundle, labels=section["labels"], normal_label="Plain", module="made_up")
+    assert models(tmp_path, "seal", str(bundle))[0] == 0
+    picture = np.random.default_rng(1).random((90, 70, 3), dtype=np.float32)
+    network = DenseNet121(**TINY).eval()
+    network.load_state_dict(torch.load(bundle / "models/model.pt", weights_only=True)["model"])
+    size = section["prepare"]["size"]
+    with torch.inference_mode():
+        wanted = network(batch([squared(picture, size, "stretch", 3)], 0.0, 1.0, "picture")).softmax(1)[0]
+    (specialist,) = load_bundle(bundle)
+    assert specialist.look([Picture("1", picture)])[0].probabilities == pytest.approx(
+        wanted.tolist(), abs=1e-5
+    )
+    assert specialist.similar(specialist.look([Picture("1", picture)])[0], 3, "nobody") == ()
+    assert models(tmp_path, "fit", str(bundle), "--manifest", str(manifest))[0] == 0
+    (fitted,) = load_bundle(bundle)
+    assert len(fitted.similar(fitted.look([Picture("1", picture)])[0], 3, "nobody")) == 3
+    assert any(entry.slope != 1.0 for entry in fitted.section.labels)
+    assert models(tmp_path, "verify", str(bundle))[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("definition", "reason"),
+    [
+        ({"out_channels": "$open('{mark}', 'w').close() or 3"}, "never evaluated"),
+        ({"out_channels": "%configs/metadata.json::gsco"}, "never evaluated"),
+        ({"out_channels": "@network"}, "never evaluated"),
+        ({"out_channels": "@nowhere"}, "not a value of the file"),
+        ({"out_channels": "@network_def::out_channels"}, "refers to itself"),
+        ({"norm": {"_target_": "os.system", "command": "touch {mark}"}}, "only plain values"),
+        ({"pretrained": True}, "set it to false"),
+        ({"_target_": "Compose"}, "no network can be made"),
+        ({"_target_": ""}, "no network can be made"),
+        ({"_target_": "monai.bundle.ConfigParser"}, "must come from"),
+        ({"_target_": "monai.networks.nets.efficientnet.get_efficientnet_image_size"}, "is not a network"),
+    ],
+)
+def test_what_is_more_than_a_class_and_values_is_refused_and_never_run(
+    tmp_path: Path, definition: dict[str, Any], reason: str
+) -> None:
+    mark = tmp_path / "ran"
+    filled = json.loads(json.dumps(definition).replace("{mark}", str(mark)))
+    bundle = with_section(foreign(tmp_path / "models", **filled))
+    write_sums(bundle)
+    with pytest.raises(BrokenBundleError, match=reason):
+        load_bundle(bundle)
+    assert not mark.exists()
+
+
+class Touch:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return Path.touch, (self.mark,)  # type: ignore[return-value]
+
+
+def test_pickled_code_in_the_weights_is_refused_and_never_run(tmp_path: Path) -> None:
+    bundle, mark = with_section(foreign(tmp_path / "models")), tmp_path / "ran"
+    (bundle / "models/model.pt").write_bytes(pickle.dumps(Touch(mark)))
+    write_sums(bundle)
+    with pytest.raises(BrokenBundleError, match="does not fit"):
+        load_bundle(bundle)
+    assert not mark.exists()
+
+
+def test_outputs_that_are_no_label_are_left_out(tmp_path: Path) -> None:
+    section = section_of_the_page()
+    bundle = with_section(foreign(tmp_path / "models"), labels=section["labels"][::2], normal_label=None)
+    write_sums(bundle)
+    with pytest.raises(BrokenBundleError, match=r"gsco\.outputs can say"):
+        load_bundle(bundle)
+    picture = Picture("1", np.full((50, 50), 0.5, np.float32))
+    write_sums(with_section(bundle))
+    (whole,) = load_bundle(bundle)[0].look([picture])
+    write_sums(with_section(bundle, labels=section["labels"][::2], normal_label=None, outputs=[0, 2]))
+    (two,) = load_bundle(bundle)[0].look([picture])
+    kept = np.array(whole.probabilities)[[0, 2]]
+    assert two.probabilities == pytest.approx(kept / kept.sum(), abs=1e-5)
+    write_sums(with_section(bundle, labels=section["labels"][::2], normal_label=None, outputs=[0, 3]))
+    with pytest.raises(BrokenBundleError, match="does not have"):
+        load_bundle(bundle)
+
+
+def test_colours_stay_apart_for_a_network_that_reads_them_and_are_mixed_for_one_that_does_not() -> None:
+    red = np.zeros((40, 30, 3), np.float32)
+    red[..., 0] = 1
+    assert squared(red, 32, "stretch", 3).mean(dim=(1, 2)).tolist() == pytest.approx([1, 0, 0])
+    assert float(squared(red, 32, "stretch").mean()) == pytest.approx(0.299, abs=1e-4)
+    assert squared(red[..., 0], 32, "pad", 3).shape == (3, 32, 32)
+    own = batch([squared(red, 32, "stretch", 3)], (0.5, 0.0, 0.25), (0.5, 1.0, 0.5))
+    assert own[0].mean(dim=(1, 2)).tolist() == pytest.approx([1, 0, -0.5])
+    noise = np.random.default_rng(2).random((40, 40), dtype=np.float32)
+    scaled = batch([squared(noise, 32, "stretch")], 0.0, 1.0, "picture")
+    assert (float(scaled.mean()), float(scaled.std())) == pytest.approx((0, 1), abs=1e-3)
