@@ -199,6 +199,7 @@ PUBLISHED = {
     "gsco-single-v1.txt": "fdfd07bfc6e3099e",
     "options-single-v1.txt": "dab80c3098b705f6",
     "options-v1.txt": "7dfbdecfc7375677",
+    "question-briefed-v1.txt": "a19740f60d11868c",
     "gsco-v1.txt": "de0a063b6a36f503",
     "question-v1.txt": "0df6157867c583ad",
     "retry-v1.txt": "3f397d68e6b3c04c",

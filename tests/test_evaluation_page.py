@@ -1,6 +1,7 @@
 """The page's tables are the JSON's figures, and what is derived from stored answers needs no new ones."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,10 +12,12 @@ from typer.testing import CliRunner
 
 from gsco_pacs.cli import app
 from gsco_pacs.config import GateSettings
+from gsco_pacs.datasets.cases import Task
 from gsco_pacs.datasets.registry import data_set
-from gsco_pacs.domain.findings import Mode
+from gsco_pacs.domain.findings import Answer, Briefing, Mode
 from gsco_pacs.evaluation.ablation import ablation_variants
-from gsco_pacs.evaluation.contenders import TaskData, specialists, tasks_of
+from gsco_pacs.evaluation.aims import aims
+from gsco_pacs.evaluation.contenders import TaskData, generalist, specialists, tasks_of, tuned
 from gsco_pacs.evaluation.gating import chosen_gate, gated
 from gsco_pacs.evaluation.overruling import overruling
 from gsco_pacs.evaluation.page import BEGIN, END, put_between_marks, tables
@@ -22,6 +25,7 @@ from gsco_pacs.evaluation.records import AnswerRecord, RunFolder, Variant
 from gsco_pacs.evaluation.resampling import once
 from gsco_pacs.evaluation.running import Chosen, Plan, run
 from gsco_pacs.evaluation.summary import choose_gates, summary
+from gsco_pacs.ports import Picture
 from tests.evaluation_material import LABELS, Parrot, guessers, write_cases
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -156,3 +160,79 @@ def test_exchanged_opinions_mislead_whoever_repeats_them(done: Path) -> None:
     assert half["macro_f1"]["value"] < whole["macro_f1"]["value"]
     assert half["macro_f1"] == half["specialists"]
     assert rows["moed+rad, gsco, 0 similar cases"]["against_base"]["value"] == 0
+
+
+def test_scores_are_held_against_thresholds_from_val_as_the_specialists_are(done: Path) -> None:
+    task = only(done / "run")
+    scores = {label: 0.3 if n == 0 else 0.1 for n, label in enumerate(LABELS)}
+    answers = {r.id: AnswerRecord(r.id, BOTH, "", "", (), "no option", 1, 0.1, scores) for r in task.records}
+    limits = {BOTH: (0.2,) * 3}
+    made = replace(task, answers={BOTH: answers}, own_thresholds=limits)
+    assert tuned(made, task.records, BOTH).said.tolist() == [[True, False, False]] * len(task.records)
+    assert not generalist(replace(made, own_thresholds={}), task.records, BOTH).said.any()
+
+
+def test_an_aim_is_met_only_by_the_figures() -> None:
+    def found(both: float, alone: float, p: float, saved: float, lost: float) -> list[bool]:
+        rows = [("specialists", 0.6), ("generalist, gsco", alone), ("moed+rad, gsco", both)]
+        names = {"first": "moed+rad, gsco", "second": "specialists"}
+        run = {
+            "tasks": [{"dataset": "d", "rows": [{"name": n, "macro_f1": {"value": v}} for n, v in rows]}],
+            "mean": {"paired": [names | {"macro_f1": {"value": both - 0.6, "p": p}}]},
+            "when_unsure": [{"name": "moed+rad, gsco", "saved": saved, "difference": {"value": -lost}}],
+            "questions": [{"dataset": "q", "paired": [names | {"score": {"value": both - alone, "p": p}}]}],
+        }
+        return [one["met"] for one in aims(run)]
+
+    assert found(0.7, 0.5, 0.01, 0.6, 0.005) == [True, True, True, True]
+    assert found(0.55, 0.5, 0.01, 0.7, 0.0) == [False, False, True, True]
+    assert found(0.7, 0.5, 0.06, 0.59, 0.0) == [True, False, False, False]
+    assert found(0.7, 0.8, 0.01, 0.9, 0.006) == [False, True, False, False]
+
+
+def test_a_question_is_asked_under_the_briefing_and_without_it_in_its_own_words(tmp_path: Path) -> None:
+    manifest = write_cases(tmp_path, 3)
+    asked = {
+        f"{n}.png": [{"q": "Is there a tumour?", "a": "yes"}, {"q": "Where?", "a": "right lobe"}]
+        for n in range(3)
+    }
+    (tmp_path / "mr" / "qa.json").write_text(json.dumps(asked))
+    prompts: list[str] = []
+
+    class Doctor(Parrot):
+        def answer(self, briefing: Briefing, pictures: Sequence[Picture]) -> Answer:
+            self.prompts.append(briefing.prompt)
+            right = "likelihood" in briefing.prompt and "tumour" in briefing.prompt
+            return Answer("Yes." if right else "the left lobe", self.identity, image_seen=True)
+
+    cases = tuple(data_set("manifest/mr").read(manifest, "test"))
+    run(
+        Plan((Chosen("test", cases, guessers),), PLAIN, lambda: Doctor(prompts)),
+        RunFolder(tmp_path / "run"),
+        silent,
+    )
+    plain = 'Answer this question about the image in a few words: "Where?"'
+    assert prompts.count(plain) == 3
+    assert any(
+        p.startswith("Similar cases (10): ") and "\nSpecialist models" in p and p.endswith(plain)
+        for p in prompts
+    )
+    (task,) = summary([tmp_path / "run"])["runs"][0]["questions"]
+    rows = {row["name"]: row for row in task["rows"]}
+    assert set(rows) == {"generalist", "moed", "rad", "moed+rad"}
+    assert (rows["generalist"]["closed"]["value"], rows["moed+rad"]["closed"]["value"]) == (0, 1)
+    assert rows["rad"]["open"]["value"] == 0.5
+    assert (rows["rad"]["closed_n"], rows["rad"]["open_n"], rows["rad"]["calls"]) == (3, 3, 6)
+
+
+def test_reports_are_compared_with_the_radiologists(tmp_path: Path) -> None:
+    manifest = write_cases(tmp_path, 3)
+    read = data_set("manifest/mr").read(manifest, "test")
+    cases = tuple(replace(case, task=Task.REPORT, reference="There is glioma.") for case in read)
+    folder = RunFolder(tmp_path / "run")
+    run(Plan((Chosen("test", cases, guessers),), PLAIN[:1], Parrot), folder, silent)
+    (task,) = summary([tmp_path / "run"])["runs"][0]["reports"]
+    (row,) = task["rows"]
+    assert row["name"] == "specialists"
+    assert 0 < row["figures"]["BLEU-1"] < 1
+    assert "| METEOR | " in tables(summary([tmp_path / "run"]))

@@ -16,7 +16,6 @@ from gsco_pacs.steps.brief import brief
 from gsco_pacs.steps.draft import draft
 
 RETRY = "retry-v1"
-REPORT_TEMPLATE = "briefed"
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,10 +43,10 @@ def inquiry(
     consultation: Consultation,
 ) -> Inquiry:
     """The case with its briefing; a case of which exactly one option is true gets the template's form for one."""
-    template = REPORT_TEMPLATE
-    if record.task is Task.DIAGNOSIS:
-        template = f"{variant.template}-single" if record.single else variant.template
-    briefing = brief(consultation, findings, variant.mode, template)
+    template = {Task.REPORT: "briefed", Task.QUESTION: "question-briefed"}.get(record.task, variant.template)
+    if record.task is Task.DIAGNOSIS and record.single:
+        template = f"{variant.template}-single"
+    briefing = brief(consultation, findings, variant.mode, template, record.question)
     return Inquiry(record, case, variant, briefing, findings, consultation)
 
 

@@ -1,7 +1,7 @@
 """Turns what a run kept into each contender's decisions on one task: the specialists alone, and each briefing."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gsco_pacs.datasets.cases import Task
 from gsco_pacs.domain.findings import Consultation, Mode
 from gsco_pacs.evaluation.consulting import varied
-from gsco_pacs.evaluation.decisions import Decisions, best_f1_thresholds, table
+from gsco_pacs.evaluation.decisions import Decisions, Table, best_f1_thresholds, table
 from gsco_pacs.evaluation.records import AnswerRecord, CaseRecord, RunFolder, Variant
 
 SPECIALISTS = Variant(Mode.SPECIALISTS)
@@ -30,6 +30,8 @@ class TaskData:
     """Variant -> case -> answer."""
     thresholds: tuple[float, ...] | None = None
     """Multi-label: for each option, from val; None if val was not run, then 0.5 counts."""
+    own_thresholds: Mapping[Variant, tuple[float, ...]] = field(default_factory=dict)
+    """The same for the generalist's scores in a variant that was run on val."""
 
     @property
     def task(self) -> Task:
@@ -98,7 +100,17 @@ def _with_thresholds(task: TaskData, others: Sequence[TaskData]) -> TaskData:
         return task
     said = probabilities(val, val.records, SPECIALISTS)
     truth = table([record.truth for record in val.records], val.options)
-    return replace(task, thresholds=tuple(map(float, best_f1_thresholds(said, truth))))
+    own = {}
+    for variant, answers in val.answers.items():
+        records = [record for record in val.records if record.id in answers]
+        scores = generalist(val, records, variant).probabilities
+        if scores is not None:
+            own[variant] = _best(scores, table([record.truth for record in records], val.options))
+    return replace(task, thresholds=_best(said, truth), own_thresholds=own)
+
+
+def _best(said: Floats, truth: Table) -> tuple[float, ...]:
+    return tuple(map(float, best_f1_thresholds(said, truth)))
 
 
 def probabilities(task: TaskData, records: Sequence[CaseRecord], variant: Variant) -> Floats:
@@ -141,6 +153,14 @@ def generalist(task: TaskData, records: Sequence[CaseRecord], variant: Variant) 
         ):  # nothing is true here, and a failure is not right by chance
             said[row] = True
     return Decisions(truth, said, task.single, _scores(answers, task.options))
+
+
+def tuned(task: TaskData, records: Sequence[CaseRecord], variant: Variant) -> Decisions:
+    """The generalist's scores held against its own thresholds from val, as the specialists' are; else its answers."""
+    answered = generalist(task, records, variant)
+    if variant not in task.own_thresholds or answered.probabilities is None:
+        return answered
+    return replace(answered, said=answered.probabilities >= np.array(task.own_thresholds[variant]))
 
 
 def _scores(answers: Sequence[AnswerRecord], options: Sequence[str]) -> Floats | None:

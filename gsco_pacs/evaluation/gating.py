@@ -9,7 +9,7 @@ import numpy as np
 
 from gsco_pacs.config import GateSettings
 from gsco_pacs.evaluation.consulting import varied
-from gsco_pacs.evaluation.contenders import TaskData, generalist, specialists
+from gsco_pacs.evaluation.contenders import TaskData, specialists, tuned
 from gsco_pacs.evaluation.decisions import Decisions
 from gsco_pacs.evaluation.records import CaseRecord, Variant
 from gsco_pacs.evaluation.resampling import interval, mean_difference, once
@@ -37,7 +37,7 @@ class Gated:
 def gated(task: TaskData, records: Sequence[CaseRecord], variant: Variant, gate: GateSettings) -> Gated:
     """The generalist's decisions where the gate refers the case to it, the specialists' elsewhere."""
     asked = tuple(_referred(task, record, variant, gate) for record in records)
-    theirs, its = specialists(task, records), generalist(task, records, variant)
+    theirs, its = specialists(task, records), tuned(task, records, variant)
     said = np.where(np.array(asked, dtype=bool)[:, None], its.said, theirs.said)
     return Gated(Decisions(its.truth, said, task.single), asked)
 
@@ -46,7 +46,7 @@ def chosen_gate(val: TaskData, variant: Variant) -> GateSettings:
     """The gate that saves most calls on val and loses at most ALLOWED_LOSS of macro-F1 against asking always."""
     records = [record for record in val.records if record.id in val.answers[variant]]
     weights = once(len(records))
-    always = generalist(val, records, variant).macro_f1(weights)[0]
+    always = tuned(val, records, variant).macro_f1(weights)[0]
     best = GateSettings(policy="always")
     saved = 0.0
     for gate in _grid():
@@ -66,7 +66,7 @@ def when_unsure(
         if task.dataset not in gates or variant not in task.answers:
             continue
         records, gate = task.asked, gates[task.dataset]
-        found, always = gated(task, records, variant, gate), generalist(task, records, variant)
+        found, always = gated(task, records, variant, gate), tuned(task, records, variant)
         pairs.append((found.decided.macro_f1, always.macro_f1))
         groups.append(task.groups(records))
         rows.append(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gsco_pacs.evaluation.contenders import TaskData, generalist, specialists
+from gsco_pacs.evaluation.contenders import TaskData, specialists, tuned
 from gsco_pacs.evaluation.decisions import Decisions
 from gsco_pacs.evaluation.records import CaseRecord, Variant
 
@@ -20,7 +20,7 @@ def overruling(task: TaskData, records: Sequence[CaseRecord], variant: Variant) 
     One of several options: confidence is the leading probability, and a case counts. Any of several: confidence is
     the probability of what was decided on a label, and each pair of case and label counts.
     """
-    theirs, its = specialists(task, records), generalist(task, records, variant)
+    theirs, its = specialists(task, records), tuned(task, records, variant)
     unreadable = np.array([bool(task.answers[variant][record.id].failure) for record in records])
     confidence, differ, right, wrong = _one(theirs, its) if task.single else _any(theirs, its)
     lost = unreadable if task.single else np.repeat(unreadable, len(task.options))

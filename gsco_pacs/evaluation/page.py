@@ -27,6 +27,9 @@ def _run(run: Row) -> Iterator[str]:
     if model:
         size = f", {model['parameters'] / 1e6:.0f} M weights" if model["parameters"] else ""
         yield f"### Generalist: {model['name']} ({model['version']}, sha256 `{model['sha256']}`{size})\n"
+    if run["aims"]:
+        rows = [[one["aim"], one["found"], "yes" if one["met"] else "no"] for one in run["aims"]]
+        yield table(["aim", "found", "met"], rows)
     yield from _means(run)
     for task in run["tasks"]:
         yield from _task(task)

@@ -12,14 +12,16 @@ from gsco_pacs.evaluation.contenders import (
     generalist,
     plain_variants,
     specialists,
+    tuned,
 )
 from gsco_pacs.evaluation.decisions import Decisions
 from gsco_pacs.evaluation.metrics import bootstrap
-from gsco_pacs.evaluation.records import AnswerRecord, CaseRecord, Generalist, Variant
+from gsco_pacs.evaluation.records import AnswerRecord, CaseRecord, Generalist
 from gsco_pacs.evaluation.resampling import interval, mcnemar, mean_difference
 
 RULE = "specialists"
 PUBLISHED_RULE = "specialists, threshold 0.5"
+TUNED = ", thresholds from val"
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ def decisions_of(task: TaskData, records: Sequence[CaseRecord]) -> dict[str, Dec
     for variant in plain_variants(task):
         if variant.mode is not Mode.SPECIALISTS:
             found[variant.name] = generalist(task, records, variant)
+            if variant in task.own_thresholds:
+                found[variant.name + TUNED] = tuned(task, records, variant)
     return found
 
 
@@ -78,12 +82,17 @@ def pairs(decided: Mapping[str, object]) -> Iterator[tuple[str, str]]:
 
 
 def over_all_tasks(tasks: Sequence[TaskData]) -> dict[str, Any]:
-    """Mean macro-F1 over the tasks in which every contender took part, and the paired tests on that mean."""
+    """Mean macro-F1 over the tasks in which every contender took part, and the paired tests on that mean.
+
+    Where thresholds from val make no sense (one of several options), the answers themselves stand for them.
+    """
     own = [(task, decisions_of(task, task.asked)) for task in tasks if task.task is Task.DIAGNOSIS]
     own = [(task, decided) for task, decided in own if len(decided) > 1]
     if not own:
         return {"tasks": 0, "rows": [], "paired": []}
-    shared = [name for name in own[0][1] if all(name in decided for _, decided in own)]
+    every = dict.fromkeys(name for _, decided in own for name in decided if name != PUBLISHED_RULE)
+    own = [(task, {name: one for name in every if (one := _of(decided, name))}) for task, decided in own]
+    shared = [name for name in every if all(name in decided for _, decided in own)]
     groups = [task.groups(task.asked) for task, _ in own]
     rows = []
     for name in shared:
@@ -95,6 +104,10 @@ def over_all_tasks(tasks: Sequence[TaskData]) -> dict[str, Any]:
         for a, b in pairs(dict.fromkeys(shared))
     ]
     return {"tasks": len(own), "rows": rows, "paired": paired}
+
+
+def _of(decided: Mapping[str, Decisions], name: str) -> Decisions | None:
+    return decided.get(name) or decided.get(name.removesuffix(TUNED))
 
 
 def _paired(
@@ -124,7 +137,8 @@ def _effort(
     task: TaskData, name: str, records: Sequence[CaseRecord], model: Generalist | None, prices: Prices
 ) -> dict[str, Any]:
     """What the contender cost on ``records``: the generalist's calls, or the specialists' seconds."""
-    variant = next((variant for variant in task.answers if variant.name == name), SPECIALISTS)
+    asked = name.removesuffix(TUNED)
+    variant = next((variant for variant in task.answers if variant.name == asked), SPECIALISTS)
     if variant is SPECIALISTS:
         seconds = sum(task.consulting_seconds[record.id] for record in records)
         return {"failures": 0, "calls": 0, "seconds": seconds}
@@ -146,8 +160,3 @@ def effort(answers: Sequence[AnswerRecord], model: Generalist | None, prices: Pr
     if tokens_in and (prices.tokens_in or prices.tokens_out):
         found["cost"] = (tokens_in * prices.tokens_in + tokens_out * prices.tokens_out) / 1e6
     return found
-
-
-def variant_called(task: TaskData, name: str) -> Variant:
-    """The variant whose name is ``name``."""
-    return next(variant for variant in task.answers if variant.name == name)

@@ -121,10 +121,9 @@ def _inquiries(plan: Plan, records: dict[str, CaseRecord], folder: RunFolder) ->
 
 
 def _variants(variants: Sequence[Variant], task: Task) -> Sequence[Variant]:
-    """What is put to the generalist: prompts differ for diagnoses only, and the specialists decide those alone."""
-    if task is Task.DIAGNOSIS:
-        return [variant for variant in variants if variant.mode is not Mode.SPECIALISTS]
-    return list(dict.fromkeys(replace(variant, template="") for variant in variants))
+    """What is put to the generalist: prompts differ for diagnoses only, and reports are worded without it, too."""
+    asked = [v for v in variants if v.mode is not Mode.SPECIALISTS or task is Task.REPORT]
+    return asked if task is Task.DIAGNOSIS else list(dict.fromkeys(replace(v, template="") for v in asked))
 
 
 def _sample(

@@ -10,6 +10,7 @@ from gsco_pacs.config import GateSettings
 from gsco_pacs.datasets.cases import Task
 from gsco_pacs.domain.findings import Mode
 from gsco_pacs.evaluation.ablation import ablation
+from gsco_pacs.evaluation.aims import aims
 from gsco_pacs.evaluation.contenders import TaskData, tasks_of
 from gsco_pacs.evaluation.gating import chosen_gate, when_unsure
 from gsco_pacs.evaluation.overruling import overruling
@@ -23,7 +24,7 @@ GATES = "gates.json"
 
 def summary(folders: Sequence[Path], split: str = "test", prices: Prices | None = None) -> dict[str, Any]:
     """The figures of each run on ``split``; the same run gives the same document."""
-    return {"runs": [as_json(_run(RunFolder(path), split, prices or Prices())) for path in folders]}
+    return {"runs": [_run(RunFolder(path), split, prices or Prices()) for path in folders]}
 
 
 def as_markdown(folder: Path, split: str) -> str:
@@ -71,7 +72,7 @@ def _run(folder: RunFolder, split: str, prices: Prices) -> dict[str, Any]:
     briefed = list(dict.fromkeys(variant for task in diagnosis for variant in _both(task)))
     gates = _gates(folder.path)
     unsure = [when_unsure(diagnosis, variant, gates.get(variant.name, {})) for variant in briefed]
-    return {
+    made = {
         "generalist": _told(model) if model else None,
         "mean": over_all_tasks(diagnosis),
         "tasks": [
@@ -94,6 +95,8 @@ def _run(folder: RunFolder, split: str, prices: Prices) -> dict[str, Any]:
             if (rows := ablation(diagnosis, template))
         ],
     }
+    plain: dict[str, Any] = as_json(made)
+    return plain | {"aims": aims(plain)}
 
 
 def _both(task: TaskData) -> list[Variant]:

@@ -104,7 +104,8 @@ def open_bundles(paths: Sequence[Path]) -> tuple[Specialist, ...]:
 def _bundles_for(name: str, config: Config, request: Request) -> tuple[Path, ...]:
     """The bundles that were named for the data set, else those that name its module as their own."""
     known = {path.name: path for path in _all_bundles(config, request.bundles)}
-    wanted = [pair.partition("=")[2] for pair in request.specialists if pair.partition("=")[0] == name]
+    pairs = [pair.partition("=") for pair in request.specialists]
+    wanted = [bundle for given, _, bundle in pairs if given in (name, name.removeprefix("manifest/"))]
     missing = [bundle for bundle in wanted if bundle not in known]
     if missing:
         raise ConfigError(f"There is no bundle {missing[0]!r}; there are {', '.join(sorted(known))}.")

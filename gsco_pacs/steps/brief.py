@@ -11,7 +11,10 @@ from string import Template
 from gsco_pacs.domain.findings import Briefing, Consultation, Finding, Mode, Opinion, Presence, percent
 from gsco_pacs.grounding.positions import Position, Positions, assessed, positions_of
 
-VERSIONS = {name: f"{name}-v1" for name in ("gsco", "gsco-single", "options", "options-single", "briefed")}
+VERSIONS = {
+    name: f"{name}-v1"
+    for name in ("gsco", "gsco-single", "options", "options-single", "briefed", "question-briefed")
+}
 """Template as it is called in config.yaml -> its file. A changed text is a new file with a new number."""
 
 _OPINIONS = frozenset({"moed", "ranking", "absent", "uncertain", "present"})
@@ -20,17 +23,23 @@ _NO_FINDING = "no finding"
 _NONE = "none"
 
 
-def brief(consultation: Consultation, findings: tuple[Finding, ...], mode: Mode, template: str) -> Briefing:
+def brief(
+    consultation: Consultation,
+    findings: tuple[Finding, ...],
+    mode: Mode,
+    template: str,
+    question: str = "",
+) -> Briefing:
     """The prompt for ``mode`` made from ``template``; empty in the mode ``specialists``, in which nobody is asked.
 
     Nothing of a DICOM header enters: only labels, words and numbers of the bundles. ``gsco`` is the prompt of GSCo
     (He et al. 2026) with bare labels, for one or more options; ``options`` asks the same with every member's
     probability, likeliest option first; ``-single`` is their form for exactly one; ``briefed`` asks for a report from
-    calibrated probabilities. A line of a template whose list the mode does not show is left out.
+    calibrated probabilities; ``question-briefed`` asks ``question``, under the same lines as ``options``. A line of a template whose list the mode does not show is left out.
     """
     name = VERSIONS[template]
     content = files("gsco_pacs").joinpath("prompts", f"{name}.txt").read_bytes()
-    values = _values(consultation, findings)
+    values = {**_values(consultation, findings), "question": question}
     lines = [
         Template(line).substitute(values) for line in content.decode().splitlines() if _shown(line, mode)
     ]
