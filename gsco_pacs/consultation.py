@@ -1,7 +1,7 @@
 """Walk 2, in the workers: a claimed job becomes reports at their destinations.
 
     consult stage   prepare → consult (MoED) → recall (RAD) → explain, or prepare → outline
-    draft stage     refer → brief → draft → compose
+    draft stage     refer → brief → draft → compare → compose
     deliver stage   deliver
 
 Each stage is saved before the next begins, so a retry goes on from the last finished one.
@@ -32,11 +32,13 @@ from gsco_pacs.domain.findings import (
     Report,
     SimilarCase,
 )
+from gsco_pacs.domain.priors import Prior
 from gsco_pacs.domain.study import StoredFile, Study
 from gsco_pacs.ports import Asked, Destination, Generalist, InputContract, Segmenter, Specialist
 from gsco_pacs.sr.evidence import Made, Origin
 from gsco_pacs.sr.source import read_header
 from gsco_pacs.steps.brief import brief
+from gsco_pacs.steps.compare import compare
 from gsco_pacs.steps.compose import compose
 from gsco_pacs.steps.consult import consult
 from gsco_pacs.steps.deliver import Deliveries, deliver
@@ -151,10 +153,11 @@ def draft_stage(
     route: RouteSettings,
     equipment: Equipment,
     predecessors: Sequence[Predecessor],
+    priors: Sequence[Prior],
     run: int,
     at: datetime,
 ) -> tuple[Drafted, tuple[Report, ...]]:
-    """Brief the generalist if it is needed, draft the report under the grounding gate and compose the two SRs."""
+    """Brief the generalist if it is needed, draft under the grounding gate, compare with the past, compose the two SRs."""
     headers = [read_header(file.path) for file in files]
     read = [file for file in files if file.instance.sop_instance_uid in consultation.read]
     findings = tuple(dict.fromkeys(opinion.finding for opinion in consultation.opinions))
@@ -163,27 +166,16 @@ def draft_stage(
         consultation, findings, route.mode if referral.made else Mode.SPECIALISTS, route.template
     )
     drafted = draft(briefing, consultation, generalist, prepare(read, _SHOWN).pictures)
-    drafted = replace(drafted, referral=referral)
+    drafted = replace(drafted, referral=referral, comparison=compare(consultation, priors))
     provenance = Provenance(
-        node_version=__version__,
-        config_sha256=route.sha256,
-        route=route.name,
-        mode=route.mode,
-        template=briefing.template,
-        template_sha256=briefing.template_sha256,
+        node_version=__version__, config_sha256=route.sha256, route=route.name, mode=route.mode,
+        template=briefing.template, template_sha256=briefing.template_sha256, run=run,
         inputs=tuple((instance.sop_instance_uid, instance.sha256) for instance in study.instances),
-        run=run,
-    )
+    )  # fmt: skip
     reports = compose(
-        study,
-        headers,
-        consultation=consultation,
-        draft=drafted,
-        provenance=provenance,
-        equipment=equipment,
-        predecessors=predecessors,
-        at=at,
-    )
+        study, headers, consultation=consultation, draft=drafted, provenance=provenance, equipment=equipment,
+        predecessors=predecessors, at=at,
+    )  # fmt: skip
     return Drafted(briefing, drafted), reports
 
 

@@ -28,6 +28,7 @@ HEADER = frozenset(
         "ImageType",
         "InstanceNumber",
         "InstitutionName",
+        "IssuerOfPatientID",
         "Manufacturer",
         "ManufacturerModelName",
         "Modality",

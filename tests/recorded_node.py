@@ -41,6 +41,7 @@ from gsco_pacs.domain.findings import (
 from gsco_pacs.domain.incoming import Incoming
 from gsco_pacs.domain.job import Event, Stage
 from gsco_pacs.domain.study import Decision, Instance, Peer, Routing, Study, Trial
+from gsco_pacs.intake import HEADER
 from gsco_pacs.sr.source import read_header
 from gsco_pacs.steps.compose import compose
 from gsco_pacs.steps.receive import receive
@@ -96,7 +97,7 @@ class RecordedNode:
         assert data_set is not None
         syntax = str(image.file_meta.TransferSyntaxUID)
         incoming = Incoming(str(image.SOPClassUID), str(image.SOPInstanceUID), syntax, data_set, peer)
-        return receive(incoming, self.store, frozenset({"PatientID", "AccessionNumber", "Modality"}))
+        return receive(incoming, self.store, HEADER)
 
     def close(self, uid: str, routing: Routing = MATCHING) -> None:
         """Close the study; skipped if ``routing`` has no route."""

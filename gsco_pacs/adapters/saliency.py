@@ -23,11 +23,12 @@ def activation_map(
     tokens does, or if nothing in the picture speaks for ``output``.
     """
     watched = _Watched(network, layer)
-    coarse = GradCAM(watched, target_layers="").compute_map(inputs, class_idx=output)[0, 0]
+    cam = GradCAM(watched, target_layers="")  # type: ignore[arg-type]  # MONAI's code takes its wrapper too
+    coarse = cam.compute_map(inputs, class_idx=output)[0, 0]
     strongest = float(coarse.max())
     if not strongest > 0:
         raise NotApplicableError("Nothing in the picture speaks for it.")
-    return (coarse / strongest).numpy()
+    return np.asarray((coarse / strongest).numpy(), np.float32)
 
 
 class _Watched(ModelWithHooks):
@@ -38,9 +39,10 @@ class _Watched(ModelWithHooks):
 
     def __call__(
         self,
-        x: Tensor,
-        class_idx: int | None = None,
-        retain_graph: bool = False,  # noqa: ARG002, FBT001, FBT002 - MONAI's signature
+        x: Any,
+        class_idx: Any = None,
+        retain_graph: Any = False,  # noqa: ARG002, FBT002 - MONAI's signature
+        **_kwargs: Any,
     ) -> tuple[Tensor, tuple[Tensor], tuple[Tensor]]:
         """Logits, the feature map, and the gradient of the output ``class_idx`` on it."""
         with torch.enable_grad(), self._catching() as caught:

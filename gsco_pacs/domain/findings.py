@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from gsco_pacs.domain.priors import Comparison
+
 
 class Presence(StrEnum):
     """What an opinion or a statement says about a finding."""
@@ -316,6 +318,8 @@ class Draft:
     """"generalist" if its sentences stand, "structured" if the wording was made from the opinions alone."""
     referral: Referral | None = None
     """Why the generalist was asked or was not; None in drafts from before there was a gate."""
+    comparison: Comparison | None = None
+    """With an earlier study of the patient, if the node has read one."""
 
 
 @dataclass(frozen=True)

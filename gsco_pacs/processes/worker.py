@@ -20,6 +20,7 @@ from pydantic import TypeAdapter
 from gsco_pacs import __version__
 from gsco_pacs.adapters.file_store import FileStore
 from gsco_pacs.adapters.job_ledger import Claim, JobLedger
+from gsco_pacs.adapters.prior_studies import PriorStudies
 from gsco_pacs.adapters.queue import WAKE, open_app, wake
 from gsco_pacs.adapters.upkeep import Upkeep
 from gsco_pacs.config import Config, RouteSettings
@@ -204,6 +205,7 @@ class Desk:
             route=route,
             equipment=self._config.equipment,
             predecessors=self._jobs.predecessors(claim.job_id),
+            priors=PriorStudies(self._database).before(claim.job_id),
             run=claim.run,
             at=datetime.now().astimezone(),
         )

@@ -67,6 +67,8 @@ def _summary(material: Material) -> Iterator[ContentItem]:
     if summed_up:
         yield code(codes.OUTCOME, summed_up)
     yield text(codes.NARRATIVE_SUMMARY, WARNING)
+    for line in material.compared:
+        yield text(codes.PREVIOUS_FINDING, line)
     for line in material.consultation.reading:
         yield text(codes.IMAGES_READ, line)
     for failure in material.failures:

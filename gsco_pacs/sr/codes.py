@@ -16,11 +16,13 @@ MEASUREMENT_REPORT_TITLE = Code("126000", "DCM", "Imaging Measurement Report")
 
 PROCEDURE_DESCRIPTIONS = Code("55111-9", "LN", "Current Procedure Descriptions")
 FINDINGS = Code("59776-5", "LN", "Findings")
+PREVIOUS_FINDINGS = Code("18834-2", "LN", "Previous Findings")
 IMPRESSIONS = Code("19005-8", "LN", "Impressions")
 BASIS = Code("basis", LOCAL_SCHEME, "Basis of this draft")
 
 PROCEDURE_DESCRIPTION = Code("121065", "DCM", "Procedure Description")
 FINDING = Code("121071", "DCM", "Finding")
+PREVIOUS_FINDING = Code("121069", "DCM", "Previous Finding")
 IMPRESSION = Code("121073", "DCM", "Impression")
 OPINION = Code("opinion", LOCAL_SCHEME, "Specialist's opinion")
 SIMILAR_CASES = Code("similar-cases", LOCAL_SCHEME, "Similar cases")

@@ -103,12 +103,16 @@ def _name_author(own: Dataset) -> None:
 def _refer(own: Dataset, kind: ObjectKind, material: Material) -> None:
     """Evidence is every image that the node held and what was made of them.
 
-    Predecessors are the drafts of the same kind that this one replaces.
+    What an earlier study is compared by is other evidence. Predecessors are the drafts of the same kind that this one replaces.
     """
     study_uid = material.study.study_instance_uid
     held: tuple[Instance | Evidence, ...] = (*material.study.instances, *material.consultation.evidence)
     images = ((i.series_instance_uid, reference(i.sop_class_uid, i.sop_instance_uid)) for i in held)
     own.CurrentRequestedProcedureEvidenceSequence = [_hierarchy(study_uid, images)]
+    prior = material.draft.comparison
+    if prior and prior.images:
+        seen = [(i.series_instance_uid, reference(i.sop_class_uid, i.sop_instance_uid)) for i in prior.images]
+        own.PertinentOtherEvidenceSequence = [_hierarchy(prior.study_instance_uid, seen)]
     earlier = [
         (p.series_instance_uid, reference(p.sop_class_uid, p.sop_instance_uid))
         for p in material.predecessors

@@ -45,6 +45,11 @@ class Material:
         """What broke; the reports are PARTIAL if anything did."""
         return tuple(exclusion for exclusion in self.consultation.exclusions if exclusion.failed)
 
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """What is said of the change since an earlier study, if there is one."""
+        return self.draft.comparison.sentences if self.draft.comparison else ()
+
     @cached_property
     def models(self) -> tuple[ModelIdentity, ...]:
         """Every model that took part, each once: the specialists, then the generalist."""

@@ -19,9 +19,11 @@ _NAMED = 5
 def narrative(material: Material) -> ContainerContentItem:
     """The content tree of the narrative report (PS3.16 TID 2000; no NUM, no IMAGE, which its text views cannot show)."""
     draft = material.draft
+    compared = [text(codes.PREVIOUS_FINDING, line) for line in material.compared]
     sections = (
         container(codes.PROCEDURE_DESCRIPTIONS, _descriptions(material)),
         container(codes.FINDINGS, _statements(material, codes.FINDING, draft.findings)),
+        *([container(codes.PREVIOUS_FINDINGS, compared)] if compared else ()),
         container(codes.IMPRESSIONS, _statements(material, codes.IMPRESSION, draft.impression)),
         container(codes.BASIS, _basis(material)),
     )
