@@ -21,32 +21,26 @@ from gsco_pacs.domain.findings import (
     Consultation,
     Draft,
     Exclusion,
-    Measurement,
     Mode,
-    ModelIdentity,
-    Opinion,
     Predecessor,
     Provenance,
     Receipt,
     Referral,
     Report,
-    SimilarCase,
 )
 from gsco_pacs.domain.priors import Prior
 from gsco_pacs.domain.study import StoredFile, Study
-from gsco_pacs.ports import Asked, Destination, Generalist, InputContract, Segmenter, Specialist
-from gsco_pacs.sr.evidence import Made, Origin
+from gsco_pacs.ports import Asked, Destination, Generalist, InputContract, Segmenter
+from gsco_pacs.sessions import outlining, sessions
+from gsco_pacs.sr.evidence import Origin
 from gsco_pacs.sr.source import read_header
 from gsco_pacs.steps.brief import brief
 from gsco_pacs.steps.compare import compare
 from gsco_pacs.steps.compose import compose
-from gsco_pacs.steps.consult import consult
 from gsco_pacs.steps.deliver import Deliveries, deliver
 from gsco_pacs.steps.draft import draft
-from gsco_pacs.steps.explain import Viewing, explain
-from gsco_pacs.steps.outline import outline
-from gsco_pacs.steps.prepare import Prepared, prepare, prepare_volumes
-from gsco_pacs.steps.recall import recall
+from gsco_pacs.steps.explain import explain
+from gsco_pacs.steps.prepare import prepare
 from gsco_pacs.steps.refer import refer
 
 _SHOWN = InputContract((), (), (), (), min_rows=1, min_columns=1, max_images=4)
@@ -58,18 +52,18 @@ def consult_stage(
 ) -> tuple[Consultation, tuple[Report, ...]]:
     """What the specialists of the route say about the study, the cases that resemble it, and the evidence they made.
 
-    NotApplicableError with the reasons if no image meets any specialist's contract.
+    NotApplicableError with the reasons if no image meets any specialist's contract. If images do, but are strange to
+    every specialist, the consultation holds no opinion: the report will say that nothing was assessed.
     """
     looking = [each for each in specialists if not isinstance(each, Segmenter)]
-    sessions = [
-        _session(prepared, member, route, origin.study.patient_id)
-        for contract, members in groupby(looking, key=lambda specialist: specialist.contract)
-        for prepared in (prepare(files, contract),)  # once for the members of one bundle
-        for member in members
+    held = [
+        session
+        for _, members in groupby(looking, key=lambda specialist: specialist.bundle)
+        for session in sessions(files, list(members), route, origin.study.patient_id)
     ]
-    sessions += [_outlining(files, each, origin) for each in specialists if isinstance(each, Segmenter)]
-    worked = [session for session in sessions if session.read]
-    exclusions = tuple(dict.fromkeys(exclusion for session in sessions for exclusion in session.exclusions))
+    held += [outlining(files, each, origin) for each in specialists if isinstance(each, Segmenter)]
+    worked = [session for session in held if session.worked]
+    exclusions = tuple(dict.fromkeys(exclusion for session in held for exclusion in session.exclusions))
     if not worked:
         raise _nothing_read(exclusions)
     viewings = [session.viewing for session in worked if session.viewing]
@@ -86,47 +80,9 @@ def consult_stage(
         evidence=tuple(evidence for evidence, _ in made),
         measurements=tuple(one for session in worked for one in session.measurements),
         reading=tuple(dict.fromkeys(session.reading for session in worked if session.reading)),
+        familiarity=tuple(session.familiarity for session in worked if session.familiarity),
     )
     return consultation, tuple(report for _, report in made)
-
-
-@dataclass(frozen=True)
-class _Session:
-    """One specialist's part of the consultation; ``read`` is empty if it had nothing to look at, or failed."""
-
-    identity: ModelIdentity
-    examines: str
-    exclusions: tuple[Exclusion, ...]
-    reading: str = ""
-    read: tuple[str, ...] = ()
-    opinions: tuple[Opinion, ...] = ()
-    cases: tuple[SimilarCase, ...] = ()
-    viewing: Viewing | None = None
-    made: tuple[Made, ...] = ()
-    measurements: tuple[Measurement, ...] = ()
-
-
-def _session(prepared: Prepared, specialist: Specialist, route: RouteSettings, patient_id: str) -> _Session:
-    identity, examines = specialist.identity, specialist.examines
-    if not prepared.pictures:
-        return _Session(identity, examines, prepared.exclusions)
-    try:
-        consulted = consult(specialist, prepared.pictures)
-        cases = recall(specialist, consulted.looks, k=route.similar_cases, patient_id=patient_id)
-    except PermanentError as error:
-        broken = Exclusion(identity.name, str(error), failed=True)
-        return _Session(identity, examines, (*prepared.exclusions, broken))
-    read = tuple(picture.sop_instance_uid for picture in prepared.pictures)
-    how = f"{examines}: {prepared.how}; {consulted.how}." if prepared.how else ""
-    viewing = Viewing(specialist, consulted.looks, consulted.opinions)
-    return _Session(identity, examines, prepared.exclusions, how, read, consulted.opinions, cases, viewing)
-
-
-def _outlining(files: Sequence[StoredFile], segmenter: Segmenter, origin: Origin) -> _Session:
-    prepared = prepare_volumes(files, segmenter.volume_contract)
-    read, measurements, made, exclusions = outline(segmenter, prepared.volumes, files, origin)
-    left = (*prepared.exclusions, *exclusions)
-    return _Session(segmenter.identity, segmenter.examines, left, "", read, (), (), None, made, measurements)
 
 
 def _nothing_read(exclusions: Sequence[Exclusion]) -> Exception:

@@ -119,6 +119,10 @@ class Specialist(Protocol):
         """Name, version and hash for the record."""
 
     @property
+    def bundle(self) -> str:
+        """The bundle that it stands in, alone or with others who read the same images."""
+
+    @property
     def contract(self) -> InputContract:
         """Which images it may be asked about."""
 
@@ -133,6 +137,10 @@ class Specialist(Protocol):
     @property
     def pooling(self) -> Pooling:
         """How its looks at the images of a study become its opinions."""
+
+    @property
+    def familiar_from(self) -> float | None:
+        """Nearness (domain.findings) below which a picture is unlike anything it learnt from; None if not known."""
 
     @property
     def examines(self) -> str:

@@ -94,6 +94,9 @@ def _consultation(consultation: dict[str, Any]) -> Iterator[str]:
     yield "Similar cases"
     for case in consultation["cases"]:
         yield f"  {case['key']:24} {case['similarity']:5.2f}  {', '.join(case['labels'])}"
+    for near in consultation.get("familiarity", ()):
+        limit = "" if near["familiar_from"] is None else f", familiar from {near['familiar_from']:.2f}"
+        yield f"Nearness to the reference cases of {near['specialist']}: {near['similarity']:.2f}{limit}"
     reasons = Counter(exclusion["reason"] for exclusion in consultation["exclusions"])
     for reason, count in reasons.items():
         yield f"Not read ({count}): {reason}"

@@ -26,6 +26,8 @@ class Guesser:
     thresholds = (Thresholds(0.2, 0.5),) * 3
     pooling = Pooling()
     examines = "brain MR"
+    bundle = "guesser"
+    familiar_from = None
 
     def look(self, pictures: Sequence[Picture]) -> tuple[Look, ...]:
         def seen(picture: Picture) -> Look:

@@ -1,6 +1,8 @@
 """A whole node of a test's own: real processes, a free port, a state directory, and the record to look at."""
 
+import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,12 +13,26 @@ from typing import Any
 import yaml
 
 from gsco_pacs.adapters.audit import Audit, StudyHistory
+from gsco_pacs.adapters.bundle_format import METADATA, SUMS, write_sums
 from gsco_pacs.adapters.database import migrate, open_engine
 from gsco_pacs.adapters.ledger import Database
 from gsco_pacs.adapters.node_process import free_port, running_node
 from gsco_pacs.adapters.send_files import Scp, Sent, send_files
 from gsco_pacs.config import Config, load_config, shipped
 from gsco_pacs.domain.job import SETTLED, State
+
+
+def unguarded_bundle(name: str, folder: Path) -> Path:
+    """The folder of a copy of a shipped bundle that assesses whatever it is shown: phantoms are unlike any real image."""
+    copy = folder / name
+    shutil.copytree(shipped("models") / name, copy, copy_function=os.symlink)
+    metadata = json.loads((copy / METADATA).read_bytes())
+    metadata["gsco"]["familiar_from"] = None
+    for changed in (METADATA, SUMS):
+        (copy / changed).unlink()
+    (copy / METADATA).write_text(json.dumps(metadata))
+    write_sums(copy)
+    return folder
 
 
 class Node:
@@ -26,6 +42,7 @@ class Node:
         content = yaml.safe_load(shipped("config.yaml").read_text())
         content |= {"state": "state", "settle": {"quiet_seconds": 1}, "workers": {"lease_seconds": 3}}
         content["receiver"] |= {"port": free_port()}
+        content["models"] = [str(unguarded_bundle("cxr_findings", folder / "bundles"))]
         content["retry"] = {"first_seconds": 0.5, "longest_seconds": 1}
         self.file = folder / "config.yaml"
         self.file.write_text(yaml.safe_dump(content | changes))

@@ -141,6 +141,8 @@ class Brightness:
     thresholds = (Thresholds(0.1, 0.5),) * len(FINDINGS)
     pooling = Pooling()
     examines = "chest X-ray"
+    bundle = "brightness"
+    familiar_from = None
 
     def look(self, pictures: Sequence[Picture]) -> tuple[Look, ...]:
         return tuple(

@@ -213,6 +213,8 @@ class Pointer:
     refusal: Exception | None = None
     asked: list[str] = field(default_factory=list)
     examines: str = "chest X-ray"
+    bundle: str = "drawn"
+    familiar_from: float | None = None
 
     @property
     def identity(self) -> ModelIdentity:

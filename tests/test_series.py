@@ -144,6 +144,8 @@ class Seer:
     identity = ModelIdentity("seer", "1", "0" * 64)
     contract = CONTRACT
     examines = "CT"
+    bundle = "seer"
+    familiar_from = None
 
     def __init__(self, pooling: Pooling, rows: Sequence[tuple[float, ...]], *, exclusive: bool) -> None:
         code = Code("1", "DCM", "x")
@@ -167,7 +169,7 @@ ROWS = [(0.1, 0.1, 0.8), (0.7, 0.1, 0.2), (0.2, 0.5, 0.3), (0.0, 0.0, 1.0)]
 
 def pooled(pooling: Pooling, *, exclusive: bool) -> tuple[list[float], list[str], str]:
     pictures = [Picture(str(n), np.zeros((2, 2), np.float32)) for n in range(len(ROWS))]
-    consulted = consult(Seer(pooling, ROWS, exclusive=exclusive), pictures)
+    consulted = consult(Seer(pooling, ROWS, exclusive=exclusive), pictures, "somebody")
     said = [round(opinion.probability, 6) for opinion in consulted.opinions]
     return said, [opinion.sop_instance_uid for opinion in consulted.opinions], consulted.how
 

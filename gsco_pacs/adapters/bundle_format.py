@@ -166,6 +166,8 @@ class GscoSection(Section):
     patient_salt: str | None = None
     """Salt of the patients' hashes in the case index; None without an index."""
     saliency: SaliencyEntry = SaliencyEntry()
+    familiar_from: float | None = Field(default=None, ge=-1, le=1)
+    """Nearness of a picture to the case index below which it is unlike the reference images; None: nothing is."""
     members: tuple[MemberEntry, ...] = ()
     """Further networks of the same task, each with an opinion of its own; the case index is the first one's."""
 
@@ -178,8 +180,8 @@ class GscoSection(Section):
             LabelEntry.model_validate(finding.model_dump() | calibration.model_dump())
             for finding, calibration in zip(self.labels, own.labels, strict=True)
         )
-        alone = {"labels": tuple(labels), "prepare": own.prepare, "patient_salt": None, "members": ()}
-        return self.model_copy(update=alone)
+        alone = {"labels": tuple(labels), "prepare": own.prepare, "members": ()}
+        return self.model_copy(update=alone | {"patient_salt": None, "familiar_from": None})
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:

@@ -40,8 +40,14 @@ class BundleSpecialist:
     """A ports.Specialist made of a network, its calibration and, if there is one, its case index."""
 
     def __init__(
-        self, identity: ModelIdentity, section: GscoSection, network: nn.Module, index: CaseIndex | None
+        self,
+        identity: ModelIdentity,
+        section: GscoSection,
+        network: nn.Module,
+        index: CaseIndex | None,
+        bundle: str = "",
     ) -> None:
+        self._bundle = bundle or identity.name
         self._identity, self._section, self._index = identity, section, index
         self._network = in_channels_last(network.eval())
         self._last = last_linear(network)
@@ -58,6 +64,11 @@ class BundleSpecialist:
     def section(self) -> GscoSection:
         """The checked `gsco` section of metadata.json."""
         return self._section
+
+    @property
+    def bundle(self) -> str:
+        """The bundle's name, the same for all its members."""
+        return self._bundle
 
     @property
     def contract(self) -> InputContract:
@@ -79,6 +90,11 @@ class BundleSpecialist:
     def pooling(self) -> Pooling:
         """How its looks at the images of a study become its opinions."""
         return Pooling(**self._section.pooling.model_dump())
+
+    @property
+    def familiar_from(self) -> float | None:
+        """Nearness to the case index below which a picture is unlike the reference images; None if not known."""
+        return self._section.familiar_from
 
     @property
     def examines(self) -> str:
@@ -168,16 +184,22 @@ def load_bundle(path: Path) -> tuple[BundleSpecialist, ...]:
     metadata, section = read_metadata(files.read(METADATA))
     name, several = _name(str(metadata.get("name", "")), path), bool(section.members)
     version = str(metadata.get("version", "unknown"))
-    first = _specialist(files, f"{name}.1" if several else name, version, section.member(1))
+    alone = f"{name}.1" if several else name
+    first = _specialist(files, name, alone, version, section.member(1))
     further = (
-        _specialist(files, f"{name}.{number}", entry.version, section.member(number), entry)
+        _specialist(files, name, f"{name}.{number}", entry.version, section.member(number), entry)
         for number, entry in enumerate(section.members, start=2)
     )
     return (first, *further)
 
 
 def _specialist(
-    files: VerifiedFiles, name: str, version: str, section: GscoSection, entry: MemberEntry | None = None
+    files: VerifiedFiles,
+    bundle: str,
+    name: str,
+    version: str,
+    section: GscoSection,
+    entry: MemberEntry | None = None,
 ) -> BundleSpecialist:
     inference, weights = (entry.inference, entry.weights) if entry else (INFERENCE, files.weights)
     network = network_of(files.read(inference), inference)
@@ -188,7 +210,7 @@ def _specialist(
         f"pooling={_flat(section.pooling)}",
     )
     identity = ModelIdentity(name, version, files.sums[weights], (f"bundle sha256 {files.digest}", *policy))
-    return BundleSpecialist(identity, section, network, _index(files, name, section))
+    return BundleSpecialist(identity, section, network, _index(files, name, section), bundle)
 
 
 def _name(given: str, path: Path) -> str:

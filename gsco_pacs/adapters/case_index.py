@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ class ReferenceCase:
     patient: str
 
 
+@lru_cache(maxsize=16)  # one study asks several times for one patient
 def patient_hash(patient_id: str, salt: str) -> str:
     """Return a slow, salted hash (scrypt, RFC 7914) by which the same patient is recognised and nobody is named."""
     return hashlib.scrypt(patient_id.encode(), salt=bytes.fromhex(salt), n=2**12, r=8, p=1, dklen=16).hex()

@@ -140,6 +140,8 @@ class Exclusion:
     reason: str
     failed: bool = False
     """True if something broke (the report is then PARTIAL); False if the input simply did not fit."""
+    strange_to: str = ""
+    """The bundle that must not assess the image, which is unlike its reference images; empty for any other reason."""
 
 
 class ObjectKind(StrEnum):
@@ -223,7 +225,7 @@ class Consultation:
     region: str = ""
     """Words of the bundle for what is examined, such as "chest X-ray"."""
     familiarity: tuple[Familiarity, ...] = ()
-    """One for each specialist with a case index."""
+    """One for each specialist with a case index that assessed something."""
     evidence: tuple[Evidence, ...] = ()
     """The objects that stand beside the SRs, in the order of their making."""
     reading: tuple[str, ...] = ()
@@ -236,6 +238,13 @@ class Consultation:
         return tuple(
             e for e in self.evidence if e.kind in heat and e.specialist == specialist and label in e.labels
         )
+
+    @property
+    def unassessed(self) -> tuple[Exclusion, ...]:
+        """The images that are strange to a bundle of which no member assessed anything of the study."""
+        speakers = {opinion.specialist for opinion in self.opinions}
+        bundles = {speaker for name in speakers for speaker in (name, name.rpartition(".")[0])}
+        return tuple(e for e in self.exclusions if e.strange_to and e.strange_to not in bundles)
 
 
 @dataclass(frozen=True)

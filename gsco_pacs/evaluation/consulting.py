@@ -22,17 +22,17 @@ def consulted(case: EvaluationCase, id_: str, specialists: Sequence[Specialist])
     pictures = case.images.pictures() if specialists else ()
     sessions = []
     for specialist in specialists:
-        said = consult(specialist, pictures)
-        sessions.append(
-            (said.opinions, recall(specialist, said.looks, k=MOST_SIMILAR, patient_id=case.group))
-        )
+        said = consult(specialist, pictures, case.group, strangers=True)
+        recalled = recall(specialist, said.looks, k=MOST_SIMILAR, patient_id=case.group)
+        sessions.append((said, recalled))
     consultation = Consultation(
         specialists=tuple(specialist.identity for specialist in specialists),
         read=tuple(picture.sop_instance_uid for picture in pictures),
-        opinions=tuple(opinion for opinions, _ in sessions for opinion in opinions),
+        opinions=tuple(opinion for said, _ in sessions for opinion in said.opinions),
         cases=tuple(similar for _, cases in sessions for similar in cases),
         exclusions=(),
         region=specialists[0].examines if specialists else case.examines,
+        familiarity=tuple(said.familiarity for said, _ in sessions if said.familiarity),
     )
     return ConsultationRecord(id_, hashes(specialists), consultation, time.perf_counter() - begun)
 

@@ -1,12 +1,13 @@
 """Words the opinions themselves: the draft that needs no language model and cannot say more than they do."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from gsco_pacs import __version__
-from gsco_pacs.domain.findings import ModelIdentity, Presence, Statement, percent
+from gsco_pacs.domain.findings import Exclusion, ModelIdentity, Presence, Statement, percent
 from gsco_pacs.grounding.concepts import concept_of
 from gsco_pacs.grounding.positions import Position, Positions, assessed, classes, side_by_side
 
@@ -78,6 +79,20 @@ def nothing_found(positions: Positions) -> Statement:
     noun = "finding" if len(found) == 1 else "findings"
     return Statement(
         f"None of the {len(found)} assessed {noun} reaches its threshold.", labels, Presence.ABSENT, basis
+    )
+
+
+def not_assessed(exclusions: Iterable[Exclusion]) -> tuple[Statement, ...]:
+    """Such as "Not assessed by cxr_findings: the image is unlike its reference images": one for each bundle."""
+    images = Counter(exclusion.strange_to for exclusion in exclusions)
+    return tuple(
+        Statement(
+            f"Not assessed by {bundle}: the {'image is' if n == 1 else 'images are'} unlike its reference images.",
+            (),
+            Presence.UNCERTAIN,
+            (),
+        )
+        for bundle, n in images.items()
     )
 
 

@@ -52,8 +52,12 @@ def coded(material: Material) -> ContainerContentItem:
 
 
 def outcome(material: Material) -> Code | None:
-    """Which algorithms worked and whether they found something (CID 6047); None if none was asked."""
-    opinions, failed = material.consultation.opinions, bool(material.failures)
+    """Which algorithms worked and whether they found something (CID 6047); None if none was asked.
+
+    An algorithm that must not assess an image, because it is unlike its reference images, has not succeeded.
+    """
+    opinions = material.consultation.opinions
+    failed = bool(material.failures or material.consultation.unassessed)
     if not opinions and not material.consultation.measurements:
         return codes.NONE_SUCCEEDED if failed else None
     found = any(o.presence is Presence.PRESENT and not o.finding.normal for o in opinions)
@@ -71,7 +75,7 @@ def _summary(material: Material) -> Iterator[ContentItem]:
         yield text(codes.PREVIOUS_FINDING, line)
     for line in material.consultation.reading:
         yield text(codes.IMAGES_READ, line)
-    for failure in material.failures:
+    for failure in (*material.failures, *material.consultation.unassessed):
         subject = (
             material.image_name(failure.subject) if failure.subject in material.images else failure.subject
         )

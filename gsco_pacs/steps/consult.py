@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from gsco_pacs.domain.findings import Finding, Opinion
+from gsco_pacs.domain.findings import NEAREST, Exclusion, Familiarity, Finding, Opinion, nearness
 from gsco_pacs.ports import Look, Picture, Pooling, Specialist
 
 _Seen = tuple[Picture, Look]
@@ -12,22 +12,67 @@ _Seen = tuple[Picture, Look]
 
 @dataclass(frozen=True, eq=False)
 class Consulted:
-    """What one specialist said, and its look at each picture (recall needs the features)."""
+    """What one specialist said, and its look at each picture that it assessed (recall needs the features)."""
 
     opinions: tuple[Opinion, ...]
-    looks: tuple[tuple[Picture, Look], ...]
+    """None if every picture is strange to it."""
+    looks: tuple[_Seen, ...]
     how: str = ""
     """How the looks became opinions, such as "the highest estimate counts"."""
+    strange: tuple[Exclusion, ...] = ()
+    """One for each picture that it did not assess because it is unlike its reference images."""
+    familiarity: Familiarity | None = None
+    """None without a case index, or if no picture was assessed."""
 
 
-def consult(specialist: Specialist, pictures: Sequence[Picture]) -> Consulted:
-    """One opinion for each finding of the specialist, pooled over the pictures as its ``pooling`` says.
+def consult(
+    specialist: Specialist, pictures: Sequence[Picture], patient_id: str, *, strangers: bool = False
+) -> Consulted:
+    """One opinion for each finding of the specialist, from the pictures that are not strange to it.
+
+    ``strangers``: assess those as well, to measure what would come of it.
+    """
+    looks: list[_Seen] = []
+    strange: list[Exclusion] = []
+    near: list[float] = []
+    for picture, look in zip(pictures, specialist.look(pictures), strict=True):
+        nearest = [case.similarity for case in specialist.similar(look, NEAREST, patient_id)]
+        reason = _strange(specialist, nearest)
+        if reason and not strangers:
+            strange.append(Exclusion(picture.sop_instance_uid, reason, strange_to=specialist.bundle))
+            continue
+        looks.append((picture, look))
+        near += [nearness(nearest)] if nearest else []
+    exclusive = any(finding.exclusive for finding in specialist.findings)
+    return Consulted(
+        opinions=_pooled(specialist, looks) if looks else (),
+        looks=tuple(looks),
+        how=_told(specialist.pooling, exclusive=exclusive),
+        strange=tuple(strange),
+        familiarity=Familiarity(specialist.identity.name, min(near), specialist.familiar_from)
+        if near
+        else None,
+    )
+
+
+def _strange(specialist: Specialist, nearest: Sequence[float]) -> str:
+    """Why the picture must not be assessed; "" if it may."""
+    limit = specialist.familiar_from
+    if limit is None or not nearest or nearness(nearest) >= limit:
+        return ""
+    return (
+        f"It is unlike the reference images of {specialist.bundle}: "
+        f"similarity {nearness(nearest):.2f}, familiar from {limit:.2f}."
+    )
+
+
+def _pooled(specialist: Specialist, looks: Sequence[_Seen]) -> tuple[Opinion, ...]:
+    """The looks as the specialist's ``pooling`` says.
 
     A study shows a finding as clearly as its most telling pictures do: those with the highest estimate, or with the
     lowest for the label that says "nothing found". Where labels exclude each other the same pictures count for all
     of them, the least normal ones, so that the probabilities of a study still sum to 1 and "normal" is what is left.
     """
-    looks = tuple(zip(pictures, specialist.look(pictures), strict=True))
     opinions: list[Opinion] = []
     for position, (finding, thresholds) in enumerate(
         zip(specialist.findings, specialist.thresholds, strict=True)
@@ -42,8 +87,7 @@ def consult(specialist: Specialist, pictures: Sequence[Picture]) -> Consulted:
                 thresholds.absent_below, thresholds.present_from, picture.sop_instance_uid,
             )
         )  # fmt: skip
-    exclusive = any(finding.exclusive for finding in specialist.findings)
-    return Consulted(tuple(opinions), looks, _told(specialist.pooling, exclusive=exclusive))
+    return tuple(opinions)
 
 
 def _less_telling(findings: Sequence[Finding], position: int) -> Callable[[_Seen], float]:

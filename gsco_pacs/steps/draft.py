@@ -19,7 +19,13 @@ from gsco_pacs.domain.findings import (
 from gsco_pacs.grounding.gate import FORMAL, Breach, Gate, Gated
 from gsco_pacs.grounding.measured import measured, not_judged
 from gsco_pacs.grounding.positions import Position, Positions, assessed, classes, positions_of, side_by_side
-from gsco_pacs.grounding.wording import NAME, finding_statements, impression, wording_identity
+from gsco_pacs.grounding.wording import (
+    NAME,
+    finding_statements,
+    impression,
+    not_assessed,
+    wording_identity,
+)
 from gsco_pacs.ports import Generalist, Picture
 
 _RETRY = "retry-v1"
@@ -40,9 +46,11 @@ def draft(
     The generalist is asked at most twice, the second time with its violations named; in the mode ``specialists``
     it is not asked at all. Whatever it says, a finding that the specialists hold present or uncertain is in the
     draft as just that, and nothing that they do not support is. Volumes are worded here in any mode; where nothing but
-    volumes is known, the generalist has nothing to say. Raises what ``generalist.answer`` raises.
+    volumes is known, the generalist has nothing to say. What a specialist must not assess is said to be not assessed.
+    Raises what ``generalist.answer`` raises.
     """
     made = _worded(briefing, consultation, generalist, pictures)
+    made = replace(made, findings=(*made.findings, *not_assessed(consultation.unassessed)))
     measurements = consultation.measurements
     if not measurements:
         return made

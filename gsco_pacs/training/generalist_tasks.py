@@ -127,7 +127,7 @@ def read_questions(answers: Path, images: Mapping[str, Path]) -> Iterator[Questi
 
 def _heard(members: Sequence[Specialist], image: LabelledImage) -> Heard:
     picture = Picture("", read_pixels(image.path))
-    consulted = [consult(member, [picture]) for member in members]
+    consulted = [consult(member, [picture], image.group, strangers=True) for member in members]
     cases = [
         case
         for member, one in zip(members, consulted, strict=True)

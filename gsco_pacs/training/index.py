@@ -1,41 +1,58 @@
-"""Builds a specialist's case index from the training split."""
+"""Builds a specialist's case index from the training split, and measures on the validation split how near is familiar."""
 
 import secrets
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from gsco_pacs.adapters.bundle_format import CASES, FEATURES
-from gsco_pacs.adapters.bundles import load_bundle
-from gsco_pacs.adapters.case_index import ReferenceCase, cases_as_json, patient_hash
-from gsco_pacs.adapters.labelled_images import read_images, read_pixels
+from gsco_pacs.adapters.bundles import BundleSpecialist, load_bundle
+from gsco_pacs.adapters.case_index import CaseIndex, ReferenceCase, cases_as_json, patient_hash
+from gsco_pacs.adapters.labelled_images import LabelledImage, read_images, read_pixels
 from gsco_pacs.adapters.progress_bar import Told
+from gsco_pacs.domain.findings import NEAREST, nearness
 from gsco_pacs.ports import Picture
 from gsco_pacs.training.bundle_writer import rewrite_section
 
+_STRANGE = 0.02
+"""This share of the validation split's images is less familiar than a bundle asks for."""
+
 
 def build_index(bundle: Path, manifest: Path, progress: Told) -> Path:
-    """Write index/ of a trained bundle from the split train and return the bundle's directory.
+    """Write index/ of a trained bundle from the split train and `familiar_from` from val; return the bundle's directory.
 
     The cases are shuffled before they are numbered, so a key says nothing of a file's name or place; the patients are
     hashed with a fresh salt. Both are drawn anew each time.
     """
     specialist = load_bundle(bundle)[0]
-    section = specialist.section
-    cases = list(read_images(manifest, section.module, "train", [entry.label for entry in section.labels]))
+    module, labels = specialist.section.module, [entry.label for entry in specialist.section.labels]
+    cases = list(read_images(manifest, module, "train", labels))
+    val = read_images(manifest, module, "val", labels)
     secrets.SystemRandom().shuffle(cases)
     salt = secrets.token_hex(16)
     hashes = {group: patient_hash(group, salt) for group in {case.group for case in cases}}
     references, features = [], []
     for number, case in enumerate(cases, start=1):
-        (look,) = specialist.look([Picture("", read_pixels(case.path))])
-        features.append(look.features.astype(np.float16))
+        features.append(_features(specialist, case).astype(np.float16))
         key = f"{specialist.identity.name}-{number:04d}"
         references.append(ReferenceCase(key, case.labels, hashes[case.group]))
-        progress(number, len(cases), "")
+        progress(number, len(cases) + len(val), "")
+    index = CaseIndex(specialist.identity.name, np.stack(features), references, salt)
+    near = []
+    for number, case in enumerate(val, start=1):
+        nearest = index.nearest(_features(specialist, case), NEAREST, case.group)
+        near.append(nearness([each.similarity for each in nearest]))
+        progress(len(cases) + number, len(cases) + len(val), "")
     (bundle / "index").mkdir(exist_ok=True)
     (bundle / FEATURES).write_bytes(save({"features": np.stack(features)}))
     (bundle / CASES).write_bytes(cases_as_json(references))
-    rewrite_section(bundle, {"patient_salt": salt})
+    familiar_from = round(float(np.quantile(near, _STRANGE)), 4)
+    rewrite_section(bundle, {"patient_salt": salt, "familiar_from": familiar_from})
     return bundle
+
+
+def _features(specialist: BundleSpecialist, case: LabelledImage) -> NDArray[np.float32]:
+    (look,) = specialist.look([Picture("", read_pixels(case.path))])
+    return look.features
