@@ -40,6 +40,7 @@ def task() -> dict[str, Any]:
         "kind": "segmentation",
         "licence": "Apache-2.0",
         "channels": [8, 16],
+        "strides": [2],
         "mirror": True,
         "input": {
             "modalities": ["MR"],

@@ -22,6 +22,7 @@ from gsco_pacs.evaluation.segmentation import evaluate_segmenter, segmentation_t
 from gsco_pacs.pixels.placing import body_axes, voxel_volume
 from gsco_pacs.ports import Segmenter, Volume
 from gsco_pacs.processes.choices import open_specialists
+from gsco_pacs.processes.shelf import described
 from gsco_pacs.testing.hippocampus import made_up_hippocampus, turned
 from gsco_pacs.training.segmentation import SegmentationRequest, train_segmenter
 from tests.segmentation_material import SeesTruth, write_volumes
@@ -169,3 +170,11 @@ def test_a_route_that_names_such_a_bundle_gets_a_segmenter(bundle: tuple[Path, P
     (opened,) = open_specialists("made_up_volumes", cast(Config, config))
     assert isinstance(opened, Segmenter)
     assert opened.identity.name == "made_up_volumes"
+
+
+def test_the_shelf_tells_what_a_segmenter_reads_and_how_good_it_is(bundle: tuple[Path, Path]) -> None:
+    evaluate_segmenter(*bundle, silent)
+    told = described(bundle[0])
+    assert "field of view from 20 x 30 x 20 to 40 x 56 x 40 mm" in told
+    assert "| Posterior | back part |" in told
+    assert "all together: Dice 0.9" in told

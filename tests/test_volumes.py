@@ -10,8 +10,10 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian
 
+from gsco_pacs.adapters.labelled_volumes import read_volumes
 from gsco_pacs.domain.study import StoredFile
 from gsco_pacs.pixels.placing import body_axes
+from gsco_pacs.ports import Volume
 from gsco_pacs.steps.prepare import prepare_volumes
 from gsco_pacs.testing.hippocampus import made_up_hippocampus, mr_series, turned
 from tests.segmentation_material import SeesTruth, stored
@@ -145,6 +147,19 @@ def test_a_turned_head_a_coarse_or_a_small_series_is_not_read(tmp_path: Path) ->
     assert any("coarser than 1.5 mm" in said for said in reasons(stored(tmp_path, mr_series(coarse))))
     small, _ = made_up_hippocampus(7, (17, 48, 34))
     assert any("smaller than" in said for said in reasons(stored(tmp_path, mr_series(small))))
+
+
+def test_a_real_crop_of_a_hippocampus_comes_through_dicom_as_it_was(
+    tmp_path: Path, shared_data: Path
+) -> None:
+    case = next(read_volumes(shared_data / "mr_hippocampus", "test", 2))
+    crop = turned(case.volume, SAGITTAL, (1,))
+    scale = float(crop.voxels.max()) / 60000
+    made = Volume(np.rint(crop.voxels / scale), crop.affine, crop.slices)
+    (volume,) = prepare_volumes(stored(tmp_path, mr_series(made)), CONTRACT).volumes
+    axes, back = body_axes(volume.affine), body_axes(case.volume.affine)
+    assert axes.extent(volume.voxels.shape) == back.extent(case.truth.shape)
+    assert volume.voxels.sum() == pytest.approx(made.voxels.sum())
 
 
 def enhanced(slices: list[Dataset]) -> Dataset:

@@ -62,8 +62,9 @@ class BundleSegmenter:
         place = placement_of(volume, prepare)
         try:
             inputs = torch.from_numpy(place.placed(normalised(volume.voxels, prepare), order=1))
-            probabilities = self._network(inputs[None, None])[0].softmax(dim=0).numpy()
-            return segments_of(probabilities, place)
+            logits = self._network(inputs[None, None])[0]
+            logits[0] += self._section.background
+            return segments_of(logits.softmax(dim=0).numpy(), place)
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and "allocate" not in str(error):
                 raise  # torch has no class for a CPU's want

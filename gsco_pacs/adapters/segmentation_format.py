@@ -63,6 +63,8 @@ class SegmentationSection(Section):
     module: str
     input: VolumeInputEntry
     prepare: VolumePrepareEntry
+    background: float = 0.0
+    """Added to the background's logit: chosen on the validation split so that the volumes are right on average."""
     segments: tuple[SegmentEntry, ...] = Field(min_length=1)
 
     @model_validator(mode="after")

@@ -1,6 +1,7 @@
 """How well a segmenter outlines structures in volumes that it has not learnt from, and how far its volumes are off."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -14,8 +15,11 @@ from gsco_pacs.adapters.labelled_volumes import read_volumes
 from gsco_pacs.adapters.progress_bar import Told
 from gsco_pacs.adapters.scores import dice
 from gsco_pacs.adapters.segmentation_bundles import load_segmenter
+from gsco_pacs.adapters.segmentation_format import SegmentEntry
 from gsco_pacs.evaluation.metrics import Interval, bootstrap
 from gsco_pacs.pixels.placing import voxel_volume
+
+_TOGETHER = "all together"
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class SegmentationFigures:
     evaluated: str
     n: int
     segments: tuple[SegmentFigures, ...]
+    """Each alone, and then all of them together."""
 
 
 def evaluate_segmenter(
@@ -59,14 +64,17 @@ def evaluate_segmenter(
     segmenter = load_segmenter(bundle)
     entries = segmenter.section.segments
     cases = list(read_volumes(folder, split, len(entries)))
-    overlaps, found_mm3, true_mm3 = (np.zeros((len(cases), len(entries))) for _ in range(3))
+    overlaps, found_mm3, true_mm3 = (np.zeros((len(cases), len(entries) + 1)) for _ in range(3))
     for row, case in enumerate(cases):
         found, size = segmenter.segment(case.volume), voxel_volume(case.volume.affine)
-        for column in range(len(entries)):
-            ours, truth = found == column + 1, case.truth == column + 1
+        for column, (ours, truth) in enumerate(
+            zip(_masks(found, entries), _masks(case.truth, entries), strict=True)
+        ):
             overlaps[row, column] = dice(ours, truth)
             found_mm3[row, column], true_mm3[row, column] = ours.sum() * size, truth.sum() * size
         progress(row + 1, len(cases), "")
+    ranges = {entry.label: entry.plausible_mm3 for entry in entries}
+    ranges[_TOGETHER] = (sum(low for low, _ in ranges.values()), sum(high for _, high in ranges.values()))
     names = [case.name for case in cases]
     figures = SegmentationFigures(
         name=segmenter.identity.name,
@@ -78,18 +86,19 @@ def evaluate_segmenter(
         n=len(cases),
         segments=tuple(
             _figures(
-                entry.label,
-                overlaps[:, column],
-                (found_mm3[:, column], true_mm3[:, column]),
-                entry.plausible_mm3,
-                names,
+                label, overlaps[:, column], (found_mm3[:, column], true_mm3[:, column]), plausible, names
             )
-            for column, entry in enumerate(entries)
+            for column, (label, plausible) in enumerate(ranges.items())
         ),
     )
     (bundle / EVALUATION).parent.mkdir(exist_ok=True)
     (bundle / EVALUATION).write_text(json.dumps(asdict(figures), indent=1) + "\n", encoding="utf-8")
     return figures
+
+
+def _masks(numbers: NDArray[np.uint8], entries: Sequence[SegmentEntry]) -> list[NDArray[np.bool_]]:
+    """Each segment alone, and all of them together."""
+    return [*(numbers == number for number in range(1, len(entries) + 1)), numbers > 0]
 
 
 def _figures(

@@ -15,6 +15,7 @@ from gsco_pacs.domain.errors import BrokenBundleError
 from gsco_pacs.domain.findings import Code
 
 Facts = Mapping[str, Any]
+_OTHER_WEIGHTS = "- CAUTION: these figures are those of other weights."
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def described(bundle: Path) -> str:
     parts = [
         "\n".join(_head(bundle, facts)),
         "## What it reads\n\n" + "\n".join(f"- {line}" for line in _contract(facts["gsco"])),
-        "## What it says\n\n" + _labels(facts["gsco"]),
+        "## What it says\n\n" + (_segments if "segments" in facts["gsco"] else _labels)(facts["gsco"]),
         "## How good it is\n\n" + "\n".join(_figures(bundle)),
     ]
     return "\n\n".join(parts)
@@ -157,9 +158,31 @@ def _contract(gsco: Facts) -> Iterator[str]:
     yield f"SOP class: {', '.join(names) or 'any'}"
     for word, key in (("body part", "body_parts"), ("view", "views")):
         yield f"{word}: {', '.join(wanted.get(key, ())) or 'any'} (an image that does not say is taken)"
+    if "segments" in gsco:
+        yield from _volume_contract(gsco)
+        return
     yield f"at least {wanted.get('min_rows', 1)} x {wanted.get('min_columns', 1)} pixels"
     yield f"reading: {_flat(gsco.get('reading', {}))}, max_images {wanted.get('max_images', 1)}"
     yield f"pooling: {_flat(gsco.get('pooling', {}))}"
+
+
+def _volume_contract(gsco: Facts) -> Iterator[str]:
+    wanted, prepare = gsco["input"], gsco["prepare"]
+    least = " x ".join(f"{side:g}" for side in wanted["min_extent_mm"])
+    most = " x ".join(f"{side * prepare['spacing_mm']:g}" for side in prepare["patch"])
+    yield f"whole series of at least {wanted['min_slices']} slices, as one volume each"
+    yield f"field of view from {least} to {most} mm (right-left x back-front x feet-head)"
+    yield f"voxels of at most {wanted['max_spacing_mm']:g} mm, turned by at most {wanted['max_tilt_degrees']:g} degrees"
+
+
+def _segments(gsco: Facts) -> str:
+    rows = []
+    for entry in gsco["segments"]:
+        codes = [entry[key] for key in ("category", "code", "site", "site_modifier") if entry.get(key)]
+        named = "; ".join(f"{code['value']} {code['scheme']} {code['meaning']}" for code in codes)
+        low, high = entry["plausible_mm3"]
+        rows.append([entry["label"], entry["text"], named, f"{low:g} to {high:g}"])
+    return _table(("segment", "words", "codes", "plausible mm3"), rows)
 
 
 def _labels(gsco: Facts) -> str:
@@ -186,6 +209,14 @@ def _figures(bundle: Path) -> Iterator[str]:
     except (OSError, ValueError):
         yield f"Not measured: there is no {EVALUATION}."
         return
+    if "segments" in figures:
+        yield f"- {figures['name']} {figures['version']} on {figures['module']}, {figures['split']}: {figures['n']} volumes"
+        for one in figures["segments"]:
+            yield f"- {one['label']}: Dice {_interval(one['dice'])}, off by {one['error']['value']:.0f} mm3 on average"
+        files = VerifiedFiles(bundle)
+        if figures["weights_sha256"] != files.sums.get(files.weights):
+            yield _OTHER_WEIGHTS
+        return
     if "macro_auc" not in figures:
         yield json.dumps(figures, indent=1)
         return
@@ -199,7 +230,7 @@ def _figures(bundle: Path) -> Iterator[str]:
         yield f"- {entry['label']}: AUC {_interval(entry['auc'])}, {entry['positives']} positives"
     files = VerifiedFiles(bundle)
     if figures["weights_sha256"] != files.sums.get(files.weights):
-        yield "- CAUTION: these figures are those of other weights."
+        yield _OTHER_WEIGHTS
 
 
 def _interval(interval: Facts) -> str:

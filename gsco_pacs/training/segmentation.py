@@ -34,6 +34,7 @@ from gsco_pacs.adapters.volume_input import normalised, placement_of
 from gsco_pacs.training.bundle_writer import write_segmenter
 from gsco_pacs.training.segmentation_task import SegmentationTask, read_segmentation_task
 
+_OFFSETS = tuple(step / 10 for step in range(-20, 41))
 Example = tuple[Tensor, Tensor]
 """Input and truth in the patch, [1, right, front, head] each."""
 
@@ -69,7 +70,8 @@ def train_segmenter(request: SegmentationRequest, progress: Told) -> Path:
     network_def = _network_def(task)
     best = _best(request, task, UNet(**_arguments(network_def)), train, val, progress)
     kept = task.model_dump(include=set(SegmentationSection.model_fields), by_alias=True)
-    section = SegmentationSection.model_validate(kept | {"task": task.kind})
+    background = _balanced(best, val, count)
+    section = SegmentationSection.model_validate(kept | {"task": task.kind, "background": background})
     write_segmenter(request.out, task, section, network_def, best)
     (request.out / TASK).write_bytes(request.task.read_bytes())
     return request.out
@@ -176,3 +178,22 @@ def _mean_dice(network: nn.Module, val: Sequence[Example], segments: int) -> flo
         found = network(image[None])[0].argmax(dim=0).numpy()
         values += [dice(found == n, truth[0].numpy() == n) for n in range(1, segments + 1)]
     return float(np.mean(values))
+
+
+@torch.inference_mode()
+def _balanced(network: nn.Module, val: Sequence[Example], segments: int) -> float:
+    """What to add to the background's logit for the smallest mean error of the volumes on ``val``.
+
+    Dice asks for the overlap alone, and a network that learns from it outlines too much.
+    """
+    network.eval()
+    logits = [network(image[None])[0] for image, _ in val]
+    true = torch.stack([torch.bincount(truth.int().flatten(), minlength=segments + 1) for _, truth in val])
+
+    def error(offset: float) -> float:
+        added = torch.zeros(segments + 1, 1, 1, 1)
+        added[0] = offset
+        found = [torch.bincount((one + added).argmax(0).flatten(), minlength=segments + 1) for one in logits]
+        return float((torch.stack(found) - true)[:, 1:].abs().float().mean())
+
+    return min(_OFFSETS, key=error)

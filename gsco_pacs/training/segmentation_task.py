@@ -1,10 +1,10 @@
 """What a segmenting specialist is trained for, as a task file (YAML) says it."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from gsco_pacs.adapters.bundle_format import Section
 from gsco_pacs.adapters.segmentation_format import SegmentEntry, VolumeInputEntry, VolumePrepareEntry
@@ -35,6 +35,12 @@ class SegmentationTask(Section):
     input: VolumeInputEntry
     prepare: VolumePrepareEntry
     segments: tuple[SegmentEntry, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _levels_agree(self) -> Self:
+        if len(self.strides) != len(self.channels) - 1:
+            raise ValueError("strides must be one fewer than channels.")
+        return self
 
 
 def segments_asked(path: Path) -> bool:
