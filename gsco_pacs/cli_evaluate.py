@@ -195,3 +195,16 @@ def bench_walk(
     from gsco_pacs.testing.samples import write_chests
 
     print(table(bench_walk(write_chests(out / "samples", studies), context.obj, out)))
+
+
+@bench.command("answer")
+def bench_answer(
+    context: typer.Context,
+    generalist: Annotated[str, typer.Argument(help="A name in config.yaml's `generalists`.")],
+    n: Annotated[int, typer.Option(help="How many answers in each template.")] = 10,
+    template: Annotated[list[str] | None, typer.Option(help="A prompt, as in a route.")] = None,
+) -> None:
+    """Seconds an answer and peak memory of a generalist on this machine."""
+    from gsco_pacs.processes.measuring import measure_answers
+
+    print(measure_answers(load_config(context.obj), generalist, n, template or ["options", "briefed"]))

@@ -213,7 +213,7 @@ def train_generalist(
         Path | None, typer.Option(help="Questions about images (JSON: file name -> list of q and a).")
     ] = None,
     samples: Annotated[int, typer.Option(help="How many prompts it learns from.")] = 12000,
-    layers: Annotated[int, typer.Option(help="How many layers of the language model are kept.")] = 4,
+    layers: Annotated[int, typer.Option(help="How many layers of the language model are kept.")] = 3,
     seed: Annotated[int, typer.Option(help="The same seed gives the same weights on one machine.")] = 1,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
 ) -> None:

@@ -50,7 +50,8 @@ class SmallGeneralistConfig(PretrainedConfig):
         image_size: int = 224,
         grid: int = 3,
         words: Sequence[Sequence[int]] = (),
-        word_width: int = 128,
+        digits: Sequence[int] = (),
+        named: int = 4,
         image_token_id: int = 16,
         option_bias: Mapping[str, float] | None = None,
         **kwargs: Any,
@@ -64,7 +65,10 @@ class SmallGeneralistConfig(PretrainedConfig):
         self.grid = grid
         self.words = [list(word) for word in words]
         """The tokens of each word that the eye may recognise."""
-        self.word_width = word_width
+        self.digits = list(digits)
+        """The tokens of 0 to 9."""
+        self.named = named
+        """So many words are named of a picture."""
         self.image_token_id = image_token_id
         self.option_bias = dict(option_bias or {})
         """Option -> what is added to its log-odds, chosen on validation data."""
@@ -72,8 +76,8 @@ class SmallGeneralistConfig(PretrainedConfig):
 
     @property
     def image_tokens(self) -> int:
-        """How many tokens stand for one picture: the cells of the grid, the whole, and what the eye calls it, twice."""
-        return self.grid**2 + 1 + 2
+        """How many tokens stand for one picture: the cells of the grid, the whole, and the words with their percents."""
+        return self.grid**2 + 1 + 3 * self.named
 
 
 class Eye(nn.Module):
@@ -97,39 +101,41 @@ class Eye(nn.Module):
 
 
 class Projector(nn.Module):
-    """From the eye's features to tokens: one for each cell and the whole, and two made of the words that fit.
+    """From the eye's features to tokens: one for each cell and the whole, and the words that fit best, with percents.
 
-    The words are recognised by a small network of its own, trained before all else to place a picture near the
-    embeddings of its labels; sharp and soft mixtures of those embeddings are what the language model gets of it.
+    The words are recognised by one linear layer, trained before all else. A word stands as it stands in a briefing:
+    two digits and then the word, so that the language model reads its own eye as it reads a specialist.
     """
 
     def __init__(self, config: SmallGeneralistConfig) -> None:
         super().__init__()
-        width, places = config.text_config.hidden_size, config.grid**2 + 1
+        width = config.text_config.hidden_size
         self.mean = nn.Parameter(torch.zeros(Eye.features), requires_grad=False)
         self.spread = nn.Parameter(torch.ones(Eye.features), requires_grad=False)
         self.first = nn.Linear(Eye.features, width)
         self.second = nn.Linear(width, width)
-        self.place = nn.Parameter(torch.zeros(places, width))
+        self.place = nn.Parameter(torch.zeros(config.grid**2 + 1, width))
         self.scale = nn.Parameter(torch.tensor(0.1))
-        self.cells = nn.Linear(Eye.features, config.word_width)
-        self.recognise = nn.Linear(places * config.word_width, len(config.words))
+        self.recognise = nn.Linear(Eye.features, len(config.words))
+        self._named = config.named
 
     def standard(self, features: Tensor) -> Tensor:
         """Features with mean 0 and spread 1 over the training images, cut at 5."""
         return ((features - self.mean) / self.spread).clamp(-5, 5)
 
     def evidence(self, standard: Tensor) -> Tensor:
-        """Log-odds of every word, [n, words]."""
-        out: Tensor = self.recognise(functional.gelu(self.cells(standard)).flatten(1))
+        """Log-odds of every word, [n, words], by the features of the whole picture."""
+        out: Tensor = self.recognise(standard[:, -1])
         return out
 
-    def tokens(self, standard: Tensor, evidence: Tensor, words: Tensor) -> Tensor:
-        """[n, tokens, width]; ``words``: the embedding of each word, [words, width]."""
+    def tokens(self, standard: Tensor, evidence: Tensor, words: Tensor, digits: Tensor) -> Tensor:
+        """[n, tokens, width]; ``words`` and ``digits``: the embeddings of each word and of 0 to 9, [.., width]."""
         seen = functional.gelu(self.first(standard))
         seen = functional.normalize(self.second(seen), dim=-1) * words.shape[-1] ** 0.5 * self.scale
-        named = [(evidence / heat).softmax(-1) @ words for heat in (1.0, 3.0)]
-        return torch.cat([seen + self.place, torch.stack(named, 1)], 1)
+        shares, best = evidence.softmax(-1).topk(self._named)
+        percents = (shares * 100).round().long().clamp(1, 99)
+        named = torch.stack([digits[percents // 10], digits[percents % 10], words[best]], 2)
+        return torch.cat([seen + self.place, named.flatten(1, 2)], 1)
 
 
 class SmallGeneralist(PreTrainedModel, GenerationMixin):
@@ -184,7 +190,8 @@ class SmallGeneralist(PreTrainedModel, GenerationMixin):
             return embeddings
         standard = self.projector.standard(features)
         evidence = self.projector.evidence(standard) if evidence is None else evidence
-        tokens = self.projector.tokens(standard, evidence, self.word_embeddings())
+        digits = self.language.embed_tokens.weight[self.config.digits]
+        tokens = self.projector.tokens(standard, evidence, self.word_embeddings(), digits)
         places = (input_ids == self.config.image_token_id)[..., None]
         return embeddings.masked_scatter(places, tokens.to(embeddings.dtype))
 

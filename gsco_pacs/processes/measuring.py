@@ -12,6 +12,8 @@ from gsco_pacs.adapters.bundles import load_bundle
 from gsco_pacs.adapters.labelled_images import Split
 from gsco_pacs.adapters.progress_bar import progress_bar
 from gsco_pacs.config import Config
+from gsco_pacs.evaluation.bench_answer import answer_speed
+from gsco_pacs.evaluation.bench_answer import table as speed_table
 from gsco_pacs.evaluation.honesty import honesty, table
 from gsco_pacs.evaluation.specialist import evaluate_specialist
 from gsco_pacs.evaluation.specialist_table import as_markdown
@@ -36,3 +38,10 @@ def measure_honesty(config: Config, names: Sequence[str], n: int, template: str)
     bundles = [load_bundle(path)[0] for path in paths if not segments(path)]
     findings = tuple(finding for bundle in bundles for finding in bundle.findings)
     return table([honesty(open_generalist(name, config), findings, n, template=template) for name in names])
+
+
+def measure_answers(config: Config, name: str, n: int, templates: Sequence[str]) -> str:
+    """How fast the generalist called ``name`` answers about the first route's findings, in Markdown."""
+    bundles = [load_bundle(config.bundle_dir(one))[0] for one in specialists_of(config.routes[:1])]
+    findings = tuple(finding for bundle in bundles for finding in bundle.findings)
+    return speed_table(answer_speed(open_generalist(name, config), findings, templates, n))

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from gsco_pacs.adapters.progress_bar import Told
 from gsco_pacs.adapters.small_generalist import Projector, SmallGeneralist
 
 _BATCH = 32
-_DROPPED = 0.3
+_DROPPED = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ def learn_words(
     trust it blindly. So the evidence for a training image comes from a recogniser that has not learnt from its fold.
     """
     start = copy.deepcopy(projector)
-    standard = projector.standard(features.float())
+    standard = projector.standard(features[:, -1].float())  # the whole is all that words are recognised by
     evidence = torch.zeros(len(features), lesson.shares.shape[1])
     folds = int(lesson.folds.max()) + 1
     for fold in (*range(folds), None):
@@ -98,14 +98,15 @@ def _fit(projector: Projector, standard: Tensor, shares: Tensor, epochs: int, se
     random = torch.Generator().manual_seed(seed)
     weights = (1 / (shares > 0).float().sum(0).clamp(min=1).sqrt())[shares.argmax(1)]
     weights /= weights.mean()
-    parameters = [*projector.cells.parameters(), *projector.recognise.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.05)
+    nn.init.zeros_(projector.recognise.weight)
+    nn.init.zeros_(projector.recognise.bias)
+    optimizer = torch.optim.AdamW(projector.recognise.parameters(), lr=1e-3, weight_decay=0.3)
     steps = epochs * (len(standard) // _BATCH + 1)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps + 1)
     for _ in range(epochs):
         for chosen in torch.split(torch.randperm(len(standard), generator=random), _BATCH):
-            kept = torch.rand(len(chosen), 1, standard.shape[2], generator=random) > _DROPPED
-            logits = projector.evidence(standard[chosen] * kept / (1 - _DROPPED))
+            kept = torch.rand(len(chosen), standard.shape[1], generator=random) > _DROPPED
+            logits = projector.recognise(standard[chosen] * kept / (1 - _DROPPED))
             loss = functional.cross_entropy(logits, shares[chosen], reduction="none") * weights[chosen]
             optimizer.zero_grad()
             loss.mean().backward()  # type: ignore[no-untyped-call]
@@ -115,7 +116,7 @@ def _fit(projector: Projector, standard: Tensor, shares: Tensor, epochs: int, se
 
 @torch.inference_mode()
 def _said(projector: Projector, standard: Tensor) -> Tensor:
-    return torch.cat([projector.evidence(part) for part in torch.split(standard, 256)]).clone()
+    return torch.cat([projector.recognise(part) for part in torch.split(standard, 256)]).clone()
 
 
 def _opened(path: Path) -> Image.Image:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig
 
 from gsco_pacs.adapters.labelled_images import read_images
@@ -34,6 +34,8 @@ from gsco_pacs.training.generalist_tasks import (
     read_questions,
 )
 
+_QUICKLY = 40
+"""Between two rounds at most so many images of a task are measured."""
 _NOT_SAVED = ("eye.", "language.embed_tokens.")
 """What comes out of packages."""
 
@@ -51,7 +53,9 @@ class GeneralistRequest:
     questions: Path | None = None
     """JSON, image's file name -> list of q and a; only images of the split train are asked about."""
     question_module: str = "vqa_rad"
-    layers: tuple[int, ...] = (0, 1, 2, 3)
+    start: Path | None = None
+    """An earlier model to go on from; its words are learnt anew."""
+    layers: tuple[int, ...] = (0, 1, 2)
     """Which layers of the language model are kept and trained."""
     recipe: Recipe = field(default_factory=Recipe)
     mixture: Mixture = field(default_factory=Mixture)
@@ -75,6 +79,10 @@ def train_generalist(request: GeneralistRequest, progress: Told) -> Path:
     questions = _questions(request)
     tokenizer = packaged_tokenizer()
     model = untrained(request.layers, tokenizer, tasks)
+    if request.start is not None:
+        earlier = load_file(request.start / WEIGHTS)
+        kept = {name: value for name, value in earlier.items() if "recognise" not in name}
+        model.load_state_dict(completed(model, kept), strict=False)
     processor = make_processor(tokenizer, model.config.image_size, model.config.image_tokens)
     seen = _seen(request, model, processor, tasks, questions, progress)
     writer = Writer(processor, seen.rows)
@@ -90,12 +98,15 @@ def untrained(layers: Sequence[int], tokenizer: Any, tasks: Sequence[DiagnosisTa
     words = [
         tokenizer(label, add_special_tokens=False)["input_ids"] for task in tasks for label in task.labels
     ]
+    digits = [tokenizer(str(n), add_special_tokens=False)["input_ids"][-1] for n in range(10)]
     text = LlamaConfig(**shape_of_packaged(), num_hidden_layers=len(layers))
-    config = SmallGeneralistConfig(text_config=text, layers=layers, words=words, word_width=64)
+    config = SmallGeneralistConfig(
+        text_config=text, layers=layers, words=words, digits=digits, named=min(4, len(words))
+    )
     model = SmallGeneralist(config)
     model.load_state_dict(completed(model, {}), strict=False)
     projector = model.projector
-    for layer in (projector.first, projector.second, projector.cells, projector.recognise):
+    for layer in (projector.first, projector.second, projector.recognise):
         layer.reset_parameters()
     model.train(mode=False)
     return model
@@ -181,18 +192,16 @@ def _taught(
     """Teach ``model``, leave it as it was in its best round, and return the figures of that round."""
     sampler = Sampler(tasks, questions, request.mixture, request.seed)
     teacher = Teacher(model, writer, sampler, request.recipe, request.seed)
-    alone = list(specialists_alone(tasks))
-    best, kept, chosen = -1.0, copy.deepcopy(model.state_dict()), alone
-    bias: dict[str, float] = {}
+    best, kept = -1.0, copy.deepcopy(model.state_dict())
     for taught in teacher.rounds(seen, progress):
-        model.config.option_bias = dict(choose_bias(model, writer, seen, tasks))
-        figures = list(measure(model, writer, seen, tasks))
-        together = [figure.macro_f1 for figure in figures if figure.mode is Mode.MOED_RAD]
-        mean = sum(together) / len(together)
-        progress(taught.samples, request.recipe.samples, f"{taught}\n{as_table([*alone, *figures])}")
+        figures = list(measure(model, writer, seen, tasks, [Mode.MOED_RAD], most=_QUICKLY))
+        mean = sum(figure.macro_f1 for figure in figures) / len(figures)
+        progress(taught.samples, request.recipe.samples, f"{taught}\n{as_table(figures)}")
         if mean > best:
-            best, kept, chosen = mean, copy.deepcopy(model.state_dict()), [*alone, *figures]
-            bias = model.config.option_bias
+            best, kept = mean, copy.deepcopy(model.state_dict())
+            write_model(
+                request.out, model, writer.processor
+            )  # so that nothing is lost if the training is ended
     model.load_state_dict(kept)
-    model.config.option_bias = bias
-    return chosen
+    model.config.option_bias = dict(choose_bias(model, writer, seen, tasks))
+    return [*specialists_alone(tasks), *measure(model, writer, seen, tasks)]

@@ -48,7 +48,7 @@ class Writer:
     """Turns samples into tokens with the processor that the node uses."""
 
     def __init__(self, processor: Any, rows: dict[Any, int]) -> None:
-        self._processor, self._tokenizer, self._rows = processor, processor.tokenizer, rows
+        self.processor, self._tokenizer, self._rows = processor, processor.tokenizer, rows
 
     def taught(self, sample: Sample) -> Written:
         """``sample`` with the tokens of the right answer as the picks."""
@@ -93,9 +93,9 @@ class Writer:
     def _prompt(self, sample: Sample) -> tuple[int, ...]:
         picture = [] if sample.image is None else [{"type": "image"}]
         turn = {"role": "user", "content": [*picture, {"type": "text", "text": sample.prompt}]}
-        text = self._processor.apply_chat_template([turn], add_generation_prompt=True, tokenize=False)
-        image = self._processor.image_token
-        return self._tokens(text.replace(image, image * self._processor.image_tokens))
+        text = self.processor.apply_chat_template([turn], add_generation_prompt=True, tokenize=False)
+        image = self.processor.image_token
+        return self._tokens(text.replace(image, image * self.processor.image_tokens))
 
     def _tokens(self, text: str) -> tuple[int, ...]:
         return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -54,8 +54,9 @@ def samples_of(task: DiagnosisTask, cases: Sequence[Known], mode: Mode) -> list[
     made = []
     for one in cases:
         heard = one.heard.by(one.heard.members, _CASES)
-        briefing = brief(task.consultation(heard), task.findings, mode, template)
-        made.append(Sample(one.image.path, briefing.prompt, one.image.labels, briefing.options, task.single))
+        findings = sorted(task.findings, key=lambda finding: finding.label)
+        briefing = brief(task.consultation(heard), tuple(findings), mode, template)
+        made.append(Sample(one.image.path, briefing.prompt, one.image.labels, task.labels, task.single))
     return made
 
 
@@ -65,14 +66,16 @@ def measure(
     seen: Seen,
     tasks: Sequence[DiagnosisTask],
     modes: Sequence[Mode] = ASKED,
+    most: int | None = None,
 ) -> Iterator[Figure]:
-    """Each task in each mode on its part that is held aside."""
+    """Each task in each mode on its part that is held aside, about ``most`` images of it."""
     model.train(mode=False)
     for task in tasks:
         bias = np.array([model.config.option_bias.get(label, 0.0) for label in task.labels])
-        truth = truth_of([one.image for one in task.held_aside], task.labels)
+        asked = task.held_aside[:: max(1, len(task.held_aside) // most)] if most else task.held_aside
+        truth = truth_of([one.image for one in asked], task.labels)
         for mode in modes:
-            samples = samples_of(task, task.held_aside, mode)
+            samples = samples_of(task, asked, mode)
             yield _figure(task, mode, log_odds(model, writer, seen, samples) + bias, truth)
 
 

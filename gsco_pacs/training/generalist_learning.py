@@ -21,9 +21,9 @@ class Recipe:
     """How to learn; the defaults are for two CPU cores."""
 
     samples: int = 12000
-    tokens: int = 2600
+    tokens: int = 1400
     """In one batch."""
-    learning_rate: float = 5e-4
+    learning_rate: float = 8e-4
     projector_rate: float = 1e-3
     weight_decay: float = 0.01
     warm_up: float = 0.05
@@ -31,7 +31,7 @@ class Recipe:
     """Share of pictures whose cells are blanked, so that the words and the briefing are not ignored for them."""
     word_epochs: int = 8
     folds: int = 3
-    rounds: int = 4
+    rounds: int = 3
     """How often the model is measured, and kept if it is the best so far."""
 
 

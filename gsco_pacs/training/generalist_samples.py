@@ -13,14 +13,17 @@ from pathlib import Path
 from string import Template
 
 from gsco_pacs.adapters.labelled_images import LabelledImage
-from gsco_pacs.domain.findings import Briefing, Mode, Opinion, Presence
+from gsco_pacs.domain.findings import Briefing, Finding, Mode, Opinion, Presence
 from gsco_pacs.grounding.positions import assessed, positions_of
 from gsco_pacs.steps.brief import brief
 from gsco_pacs.training.generalist_tasks import DiagnosisTask, Heard, Known, Question
 
 MODES = {Mode.MOED_RAD: 0.45, Mode.MOED: 0.2, Mode.RAD: 0.15, Mode.GENERALIST: 0.2}
-CORRUPTED, FEWER, BLIND = 0.1, 0.3, 0.05
-"""Shares of samples with foreign opinions or cases, with fewer members or cases, and without a picture."""
+CORRUPTED, FEWER, BLIND, SHUFFLED = 0.1, 0.3, 0.05, 0.4
+"""Shares of samples with foreign opinions or cases, with fewer members or cases, without a picture, with options in
+any order."""
+SEVERAL = 0.5
+"""How often a task with several labels is drawn, beside one with one label: its prompts teach all labels at once."""
 NEGATIVES = 2
 _JITTER = 0.3
 
@@ -40,10 +43,10 @@ class Sample:
 class Mixture:
     """How often each kind of prompt is drawn."""
 
-    options: float = 0.7
-    published: float = 0.08
-    report: float = 0.1
-    question: float = 0.12
+    options: float = 0.78
+    published: float = 0.06
+    report: float = 0.08
+    question: float = 0.08
 
 
 class Sampler:
@@ -76,18 +79,25 @@ class Sampler:
         return Sample(question.image, asked(question.question), (question.answer,))
 
     def _diagnosis(self, kind: str) -> Sample:
-        task = self._random.choice(self._tasks)
+        task = self._random.choices(self._tasks, [1.0 if task.single else SEVERAL for task in self._tasks])[0]
         image = self._image(task)
         heard = self._told(task, image)
         mode = self._random.choices(list(MODES), list(MODES.values()))[0]
         template = kind if kind == "briefed" or not task.single else f"{kind}-single"
-        briefing = brief(task.consultation(heard), task.findings, mode, template)
+        briefing = brief(task.consultation(heard), self._ordered(task), mode, template)
         shown = None if self._random.random() < BLIND and mode is not Mode.GENERALIST else image.path
         if kind == "briefed":
             return Sample(shown, briefing.prompt, (report(task, image, heard, mode),))
         if kind == "options":
             return Sample(shown, briefing.prompt, image.labels, briefing.options, task.single)
         return Sample(shown, briefing.prompt, (",".join(_in_order(briefing, image)),))
+
+    def _ordered(self, task: DiagnosisTask) -> tuple[Finding, ...]:
+        """The options by name, as evaluations list them, or now and then in any order: their places must not matter."""
+        findings = sorted(task.findings, key=lambda finding: finding.label)
+        if self._random.random() < SHUFFLED:
+            self._random.shuffle(findings)
+        return tuple(findings)
 
     def _image(self, task: DiagnosisTask) -> LabelledImage:
         """A training image; a class with four times the images is drawn twice as often."""
