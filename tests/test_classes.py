@@ -91,6 +91,20 @@ def test_the_mean_of_the_members_decides_and_each_estimate_is_told() -> None:
     ]
 
 
+def test_what_one_member_holds_the_likeliest_is_not_passed_over_however_the_mean_falls() -> None:
+    finding = findings("chest")
+    said = {"malignant": (0.31, 0.72), "normal": (0.58, 0.21), "benign": (0.11, 0.07)}
+    positions = positions_of(
+        Opinion(f"chest.{member}", finding[label], estimates[member - 1], 0.45, 0.5, "1.2")
+        for label, estimates in said.items()
+        for member in (1, 2)
+    )
+    assert texts(finding_statements(positions)) == [
+        "Most likely malignant nodule; the specialists' estimates are 31 % and 72 %.",
+        "Also possible: no nodule (58 % or 21 %).",
+    ]
+
+
 def test_members_that_hold_the_same_answer_do_not_disagree() -> None:
     positions = held("breast", {"benign": 0.95, "normal": 0.05}, {"benign": 0.6, "normal": 0.4})
     assert list(_among_specialists(positions)) == []

@@ -19,7 +19,8 @@ class Position:
     def presence(self) -> Presence:
         """Present if one holds it so and none is against; absent if all hold it so; else uncertain.
 
-        Where exactly one finding applies, the specialists' mean decides, so that at most one is present.
+        Where exactly one finding applies, the specialists' mean decides, so that at most one is present; but what one
+        of them holds present is not absent.
         """
         if self.finding.exclusive:
             return self._mean_presence
@@ -67,7 +68,8 @@ class Position:
         if self.mean >= fmean(opinion.present_from for opinion in self.opinions):
             return Presence.PRESENT
         absent = self.mean < fmean(opinion.absent_below for opinion in self.opinions)
-        return Presence.ABSENT if absent else Presence.UNCERTAIN
+        held = any(opinion.presence is Presence.PRESENT for opinion in self.opinions)
+        return Presence.ABSENT if absent and not held else Presence.UNCERTAIN
 
 
 Positions = Mapping[str, Position]
