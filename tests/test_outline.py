@@ -49,7 +49,7 @@ def reported(files: Sequence[StoredFile], consultation: Consultation) -> tuple[R
     origin = origin_of(*files)
     _, reports = draft_stage(
         origin.study, files, kept.validate_python(kept.dump_python(consultation, mode="json")), StructuredGeneralist(),
-        route=ROUTE, equipment=Equipment(), predecessors=(), run=0, at=datetime(2026, 3, 4, 16, tzinfo=UTC),
+        route=ROUTE, equipment=Equipment(), predecessors=(), priors=(), run=0, at=datetime(2026, 3, 4, 16, tzinfo=UTC),
     )  # fmt: skip
     return reports
 
