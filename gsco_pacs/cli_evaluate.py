@@ -62,7 +62,7 @@ def evaluate_run(
         list[Mode] | None, typer.Option(help="Who works together; all modes if none is given.")
     ] = None,
     template: Annotated[
-        list[str] | None, typer.Option(help="The prompt of diagnoses (gsco); may be given again.")
+        list[str] | None, typer.Option(help="The prompt: gsco, options or published; may be given again.")
     ] = None,
     generalist: GeneralistName = "structured",
     bundles: Bundles = None,

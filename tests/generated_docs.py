@@ -182,7 +182,8 @@ def datasets() -> str:
             "- Option lists are published for PCam200 and VinDr-SpineXR alone; the others are the data sets' own labels, written out. "
             "`No finding` is added where an image may have no label.",
             "- Prompts for the generalist alone are published for PCam200, VinDr-SpineXR, reports and PMC-VQA; that of PMC-VQA is "
-            "used for every set of questions, and a question with choices ends with them. Where there is none, ours are used.",
+            "used for every set of questions, and a question with choices ends with them. `evaluate run --template published` uses them word for word; where there "
+            "is none, ours are used.",
             "- CBIS-DDSM: one case a full mammogram, malignant if one of its abnormalities of this kind is. VinDr-Mammo: the BI-RADS "
             "category of the breast, one case an image. Derm7pt: the dermoscopic image, rare diagnoses grouped as its authors do. "
             "IU-Xray and MIMIC-CXR in R2Gen's layout: one case an image, as the paper counts.",

@@ -9,11 +9,12 @@ from typer.testing import CliRunner
 from gsco_pacs.cli import app
 from gsco_pacs.datasets.registry import data_set, data_sets
 from gsco_pacs.domain.findings import Consultation, Mode
-from gsco_pacs.evaluation.asking import inquiry
+from gsco_pacs.evaluation.asking import asked, inquiry
 from gsco_pacs.evaluation.consulting import findings_of
 from gsco_pacs.evaluation.records import RunFolder, Variant, recorded
 from gsco_pacs.evaluation.texts import score
 from tests.data_layouts import LAYOUTS
+from tests.evaluation_material import Parrot
 
 ONE_OF_EACH = {
     "pneumoniamnist": 2,  # arrays
@@ -53,9 +54,9 @@ def test_a_prompt_offers_the_data_set_s_own_word_for_nothing(tmp_path: Path) -> 
     case = next(data_set("vindr_spinexr").read(tmp_path, "test"))
     nobody = Consultation((), (), (), (), (), case.examines)
     record = recorded(case, "test")
-    asked = inquiry(record, case, Variant(Mode.GENERALIST, "gsco"), findings_of(record, nobody), nobody)
-    assert "You are given a spine X-ray image." in asked.briefing.prompt
-    assert "you can choose 'No finding'." in asked.briefing.prompt
+    told = inquiry(record, case, Variant(Mode.GENERALIST, "gsco"), findings_of(record, nobody), nobody)
+    assert "You are given a spine X-ray image." in told.briefing.prompt
+    assert "you can choose 'No finding'." in told.briefing.prompt
 
 
 def test_pcam200_is_asked_with_the_published_prompt_of_gsco_word_for_word(tmp_path: Path) -> None:
@@ -63,8 +64,8 @@ def test_pcam200_is_asked_with_the_published_prompt_of_gsco_word_for_word(tmp_pa
     case = next(data_set("pcam200").read(tmp_path, "test"))
     nobody = Consultation((), (), (), (), (), case.examines)
     record = recorded(case, "test")
-    asked = inquiry(record, case, Variant(Mode.MOED_RAD, "gsco"), findings_of(record, nobody), nobody)
-    assert asked.briefing.prompt == (
+    told = inquiry(record, case, Variant(Mode.MOED_RAD, "gsco"), findings_of(record, nobody), nobody)
+    assert told.briefing.prompt == (
         " You are a helpful medical assistant. Your task is disease diagnosis. You are given a pathology image. "
         "The possible diagnoses are: 'normal', 'tumor'. The diagnoses of the most similar cases are none. "
         "The diagnoses of the specialist models are no finding. The response should only contain one option. "
@@ -94,3 +95,32 @@ def test_any_of_several_right_answers_counts(tmp_path: Path) -> None:
     record = recorded(next(data_set("vqa_med").read(tmp_path, "test")), "test")
     said = ("a large lipoma", "lipoma", "fatty mass", "a mass", "nothing")
     assert [score(one, record) for one in said] == [1, 1, 1, 0.5, 0]
+
+
+def test_the_published_template_puts_the_paper_s_own_prompt_to_the_generalist_alone(tmp_path: Path) -> None:
+    nobody = Consultation((), (), (), (), (), "pathology")
+    for name in ("pcam200", "slake", "pneumoniamnist"):
+        (tmp_path / name).mkdir()
+        LAYOUTS[name](tmp_path / name)
+        case = next(data_set(name).read(tmp_path / name, "test"))
+        record = recorded(case, "test")
+        alone, briefed, ours = (
+            inquiry(
+                record, case, Variant(mode, template), findings_of(record, nobody), nobody
+            ).briefing.prompt
+            for mode, template in (
+                (Mode.GENERALIST, "published"),
+                (Mode.MOED, "published"),
+                (Mode.MOED, "gsco"),
+            )
+        )
+        assert briefed == ours
+        assert alone == case.prompt or (name == "pneumoniamnist" and "possible diagnoses" in alone)
+
+
+def test_a_report_on_the_published_prompt_is_measured_in_the_generalist_s_own_words(tmp_path: Path) -> None:
+    LAYOUTS["iu_xray"](tmp_path)
+    case = next(data_set("iu_xray").read(tmp_path, "test"))
+    record, nobody = recorded(case, "test"), Consultation((), (), (), (), (), case.examines)
+    question = inquiry(record, case, Variant(Mode.GENERALIST, "published"), (), nobody)
+    assert asked(Parrot(), question).text == "influenza"

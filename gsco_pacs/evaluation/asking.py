@@ -8,7 +8,7 @@ from importlib.resources import files
 from string import Template
 
 from gsco_pacs.datasets.cases import EvaluationCase, Task
-from gsco_pacs.domain.findings import Answer, Briefing, Consultation, Draft, Finding, ModelIdentity
+from gsco_pacs.domain.findings import Answer, Briefing, Consultation, Draft, Finding, Mode, ModelIdentity
 from gsco_pacs.evaluation.records import AnswerRecord, CaseRecord, Variant
 from gsco_pacs.grounding.options import NotAnOptionError, chosen
 from gsco_pacs.ports import Generalist, Picture
@@ -16,6 +16,8 @@ from gsco_pacs.steps.brief import brief
 from gsco_pacs.steps.draft import draft
 
 RETRY = "retry-v1"
+PUBLISHED = "published"
+"""The paper's words: the data set's own prompt where the generalist is alone and one is published, else ``gsco``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +45,14 @@ def inquiry(
     consultation: Consultation,
 ) -> Inquiry:
     """The case with its briefing; a case of which exactly one option is true gets the template's form for one."""
-    template = {Task.REPORT: "briefed", Task.QUESTION: "question-briefed"}.get(record.task, variant.template)
+    written = "gsco" if variant.template == PUBLISHED else variant.template
+    template = {Task.REPORT: "briefed", Task.QUESTION: "question-briefed"}.get(record.task, written)
     if record.task is Task.DIAGNOSIS and record.single:
-        template = f"{variant.template}-single"
+        template = f"{written}-single"
     briefing = brief(consultation, findings, variant.mode, template, record.question)
+    if variant.template == PUBLISHED and variant.mode is Mode.GENERALIST and case.prompt:
+        digest = hashlib.sha256(case.prompt.encode()).hexdigest()
+        briefing = replace(briefing, prompt=case.prompt, template=PUBLISHED, template_sha256=digest)
     return Inquiry(record, case, variant, briefing, findings, consultation)
 
 
@@ -124,6 +130,9 @@ def _read(answer: Answer, inquiry: Inquiry) -> tuple[tuple[str, ...], str]:
 
 
 def _reported(generalist: _Listener, inquiry: Inquiry, pictures: Sequence[Picture]) -> _Read:
+    if inquiry.briefing.template == PUBLISHED:  # the paper measures the generalist's own words
+        said = generalist.answer(inquiry.briefing, pictures).text
+        return said, (), "" if said else "nothing was said"
     made = draft(inquiry.briefing, inquiry.consultation, generalist, pictures)
     return report_text(made), (), ""
 

@@ -8,7 +8,7 @@ from gsco_pacs.adapters.progress_bar import Told
 from gsco_pacs.datasets.cases import EvaluationCase, Task
 from gsco_pacs.domain.errors import ConfigError
 from gsco_pacs.domain.findings import Mode
-from gsco_pacs.evaluation.asking import Inquiry, asked, inquiry
+from gsco_pacs.evaluation.asking import PUBLISHED, Inquiry, asked, inquiry
 from gsco_pacs.evaluation.consulting import consulted, findings_of, hashes, shuffled_place, varied
 from gsco_pacs.evaluation.records import (
     AnswerRecord,
@@ -121,9 +121,15 @@ def _inquiries(plan: Plan, records: dict[str, CaseRecord], folder: RunFolder) ->
 
 
 def _variants(variants: Sequence[Variant], task: Task) -> Sequence[Variant]:
-    """What is put to the generalist: prompts differ for diagnoses only, and reports are worded without it, too."""
+    """What is put to the generalist; reports are worded without it, too.
+
+    Reports and questions have one prompt of ours, and the published one where the generalist is alone.
+    """
     asked = [v for v in variants if v.mode is not Mode.SPECIALISTS or task is Task.REPORT]
-    return asked if task is Task.DIAGNOSIS else list(dict.fromkeys(replace(v, template="") for v in asked))
+    if task is Task.DIAGNOSIS:
+        return asked
+    kept = [v.template if v.mode is Mode.GENERALIST and v.template == PUBLISHED else "" for v in asked]
+    return list(dict.fromkeys(replace(v, template=name) for v, name in zip(asked, kept, strict=True)))
 
 
 def _sample(
