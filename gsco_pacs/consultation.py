@@ -109,7 +109,7 @@ def draft_stage(
     route: RouteSettings,
     equipment: Equipment,
     predecessors: Sequence[Predecessor],
-    priors: Sequence[Prior],
+    priors: Sequence[Prior] = (),
     run: int,
     at: datetime,
 ) -> tuple[Drafted, tuple[Report, ...]]:

@@ -111,10 +111,10 @@ class RecordedNode:
         assert claim is not None
         return claim
 
-    def consult(self) -> Claim:
-        """Walk the queued job through the consult stage."""
+    def consult(self, *evidence: Report) -> Claim:
+        """Walk the queued job through the consult stage, which makes ``evidence``."""
         claim = self.claim(Stage.CONSULT)
-        self.jobs.finish(claim, _json(consultation(claim.study)))
+        self.jobs.finish(claim, _json(consultation(claim.study)), evidence)
         return claim
 
     def draft(self) -> tuple[Report, ...]:

@@ -17,6 +17,7 @@ from gsco_pacs.domain.study import Peer
 from gsco_pacs.testing.phantoms import make_dx
 from gsco_pacs.web.facts import PAGE
 from tests.recorded_node import RecordedNode
+from tests.test_evidence import PICTURE, captured
 
 Busy = tuple[TestClient, dict[str, str], RecordedNode]
 
@@ -253,6 +254,20 @@ def test_a_report_is_downloaded_to_the_byte(busy: Busy) -> None:
             == f'attachment; filename="{report["sop_instance_uid"]}.dcm"'
         )
         assert dcmread(io.BytesIO(answer.content)).SOPInstanceUID == report["sop_instance_uid"]
+
+
+def test_a_capture_is_shown_on_the_page_of_its_study_and_no_other_object_is_a_picture(
+    node: RecordedNode, client: TestClient
+) -> None:
+    uid = node.receive(make_dx())
+    node.close(uid)
+    evidence, report = captured()
+    node.consult(report)
+    (narrative, _) = node.draft()
+    answer = client.get(f"/reports/{evidence.sop_instance_uid}.png")
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(answer.content))), PICTURE)
+    assert f'src="/reports/{evidence.sop_instance_uid}.png"' in client.get(f"/studies/{uid}").text
+    assert client.get(f"/reports/{narrative.sop_instance_uid}.png").status_code == 404
 
 
 @pytest.mark.parametrize(

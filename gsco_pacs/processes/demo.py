@@ -18,6 +18,7 @@ from gsco_pacs.adapters.node_process import free_port, running_node
 from gsco_pacs.adapters.send_files import Scp, Sent, send_files
 from gsco_pacs.config import Config, find_config, load_config
 from gsco_pacs.domain.errors import OutOfResourcesError
+from gsco_pacs.domain.findings import ObjectKind
 from gsco_pacs.domain.job import SETTLED, Stage, State
 from gsco_pacs.domain.study import Instance, StoredFile
 from gsco_pacs.pixels.rendering import png
@@ -118,7 +119,8 @@ def _show(console: Console, history: StudyHistory, audit: Audit, config: Config,
     picture.write_bytes(_sheet(history, revision, config))
     console.print(f"Picture with findings: {picture}", markup=False, soft_wrap=True)
     for delivery in revision.deliveries:
-        console.print(f"SR ({delivery.kind}): {delivery.status}", markup=False, soft_wrap=True)
+        words = ObjectKind(delivery.kind).words.capitalize()
+        console.print(f"{words}: {delivery.status}", markup=False, soft_wrap=True)
     console.print(
         f"Everything about it: gsco-pacs --config {out / 'config.yaml'} study {history.study_instance_uid}",
         soft_wrap=True,

@@ -14,7 +14,7 @@ from gsco_pacs.domain.job import State
 from gsco_pacs.web import words
 from gsco_pacs.web.asking import Page, Search, WantedState, facts_of
 from gsco_pacs.web.facts import Facts
-from gsco_pacs.web.pictures import picture
+from gsco_pacs.web.pictures import captured, picture
 from gsco_pacs.web.study_page import chapters
 
 router = APIRouter(include_in_schema=False)
@@ -80,6 +80,12 @@ def report(sop_instance_uid: str, facts: Annotated[Facts, Depends(facts_of)]) ->
     content = facts.report(sop_instance_uid)
     headers = {"Content-Disposition": f'attachment; filename="{sop_instance_uid}.dcm"'}
     return Response(content, media_type="application/dicom", headers=headers)
+
+
+@router.get("/reports/{sop_instance_uid}.png")
+def capture(sop_instance_uid: str, facts: Annotated[Facts, Depends(facts_of)]) -> Response:
+    """A capture as a viewer shows it."""
+    return Response(captured(facts, sop_instance_uid), media_type="image/png")
 
 
 def refusal(

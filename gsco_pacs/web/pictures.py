@@ -1,4 +1,10 @@
-"""The picture that a specialist read, rendered anew from the stored file."""
+"""The picture that a specialist read, rendered anew from the stored file, and the captures that the node made of it."""
+
+from io import BytesIO
+
+import numpy as np
+from pydicom import dcmread
+from pydicom.uid import SecondaryCaptureImageStorage
 
 from gsco_pacs.domain.errors import ConfigError
 from gsco_pacs.domain.study import valid_uid
@@ -23,3 +29,11 @@ def picture(facts: Facts, study_instance_uid: str, sop_instance_uid: str) -> byt
     with facts.rendering:
         image = open_image(facts.store / path)
         return png(display(image, image.shown_frame))
+
+
+def captured(facts: Facts, sop_instance_uid: str) -> bytes:
+    """PNG of a capture that the node made; ConfigError for any other object."""
+    capture = dcmread(BytesIO(facts.report(sop_instance_uid)))
+    if capture.SOPClassUID != SecondaryCaptureImageStorage:
+        raise ConfigError(f"{sop_instance_uid} is no capture.")
+    return png(np.asarray(capture.pixel_array / 255, np.float32))
