@@ -178,6 +178,43 @@ def study(context: typer.Context, uid: StudyUid, as_json: Json = False) -> None:
 
 
 @app.command()
+def ask(
+    context: typer.Context,
+    uid: StudyUid,
+    question: Annotated[str, typer.Argument(help="A line of text, at most 500 characters.")],
+    file: Annotated[
+        bool,
+        typer.Option("--file", help="Also file question and answer as an SR at the route's destinations."),
+    ] = False,
+    wait: Annotated[float, typer.Option(help="Longest wait for the answer, in seconds.")] = 600,
+    as_json: Json = False,
+) -> None:
+    """Ask the generalist about a study that was consulted; a running draft worker answers."""
+    from gsco_pacs.processes.question_door import open_door
+    from gsco_pacs.terminal import print_question
+
+    door = open_door(_config(context))
+    asked = door.ask(uid, question, getpass.getuser(), to_be_filed=file)
+    answered = door.ended(asked.number, wait)
+    if as_json:
+        _print_json(asdict(answered))
+    else:
+        print_question(Console(), answered)
+    if answered.state in ("waiting", "working", "failed"):
+        raise typer.Exit(1)
+
+
+@app.command()
+def file_answer(
+    context: typer.Context, number: Annotated[int, typer.Argument(help="The question's number.")]
+) -> None:
+    """File an answered question as an SR at the destinations of the study's route."""
+    from gsco_pacs.processes.question_door import open_door
+
+    print(f"Question {open_door(_config(context)).file(number).number} will be filed.")
+
+
+@app.command()
 def report(
     context: typer.Context, uid: Annotated[str, typer.Argument(help="SOP Instance UID of an SR.")]
 ) -> None:

@@ -43,7 +43,7 @@ from gsco_pacs.steps.explain import explain
 from gsco_pacs.steps.prepare import prepare
 from gsco_pacs.steps.refer import refer
 
-_SHOWN = InputContract((), (), (), (), min_rows=1, min_columns=1, max_images=4)
+SHOWN = InputContract((), (), (), (), min_rows=1, min_columns=1, max_images=4)
 """What the generalist is shown of the images that were read: at most four, evenly spread."""
 
 
@@ -121,7 +121,7 @@ def draft_stage(
     briefing = brief(
         consultation, findings, route.mode if referral.made else Mode.SPECIALISTS, route.template
     )
-    drafted = draft(briefing, consultation, generalist, prepare(read, _SHOWN).pictures)
+    drafted = draft(briefing, consultation, generalist, prepare(read, SHOWN).pictures)
     drafted = replace(drafted, referral=referral, comparison=compare(consultation, priors))
     provenance = Provenance(
         node_version=__version__, config_sha256=route.sha256, route=route.name, mode=route.mode,

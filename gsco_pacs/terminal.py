@@ -11,9 +11,11 @@ from rich.text import Text
 
 from gsco_pacs.domain.findings import ObjectKind
 from gsco_pacs.domain.job import Stage, State
+from gsco_pacs.domain.question import CAUTION
 
 if TYPE_CHECKING:
     from gsco_pacs.adapters.audit import JobLine, Revision, StudyHistory
+    from gsco_pacs.adapters.question_ledger import Question
 
 _COLOUR = {
     State.DELIVERED: "green",
@@ -51,6 +53,33 @@ def print_study(console: Console, history: "StudyHistory") -> None:
         console.print(_head(revision), _timeline(revision))
         for line in _story(revision):
             console.print(Text(line), soft_wrap=True)
+    for question in history.questions:
+        print_question(console, question)
+
+
+def print_question(console: Console, question: "Question") -> None:
+    """A question, its answer, whose it is, and what the specialists hold against it."""
+    for line in _question(question):
+        console.print(Text(line), soft_wrap=True)
+
+
+def _question(question: "Question") -> Iterator[str]:
+    yield f"\nQuestion {question.number} by {question.asked_by} at {_time(question.asked_at)}: {question.question}"
+    because = f" ({question.reason})" if question.reason else ""
+    yield f"  {question.state}{because}"
+    if question.reply and question.replied_at:
+        reply = question.reply
+        yield f"  {reply.text or '(nothing said)'}"
+        yield f"  {CAUTION}"
+        yield from (f"  contradiction: {sentence}" for sentence in reply.contradictions)
+        seen = "image seen" if reply.image_seen else "image not seen"
+        cut = "" if reply.finished else ", cut at its length limit"
+        yield (
+            f"  {reply.model.name} {reply.model.version} ({reply.model.sha256[:12] or 'weights unknown'}), {seen}{cut}; "
+            f"{reply.template}; {question.seconds:.1f} s at {_time(question.replied_at)} by {question.worker}"
+        )
+    for receipt in question.receipts:
+        yield f"  filed as {question.sop_instance_uid} at {receipt.destination}: {receipt.status}"
 
 
 def _head(revision: "Revision") -> Text:

@@ -18,6 +18,7 @@ from gsco_pacs.adapters.database import migrate, open_engine
 from gsco_pacs.adapters.file_store import FileStore
 from gsco_pacs.adapters.job_ledger import Claim, JobLedger
 from gsco_pacs.adapters.ledger import Database, Ledger
+from gsco_pacs.adapters.queue import open_app
 from gsco_pacs.config import Config, Receiver, Sender
 from gsco_pacs.domain.findings import (
     Answer,
@@ -42,6 +43,7 @@ from gsco_pacs.domain.incoming import Incoming
 from gsco_pacs.domain.job import Event, Stage
 from gsco_pacs.domain.study import Decision, Instance, Peer, Routing, Study, Trial
 from gsco_pacs.intake import HEADER
+from gsco_pacs.processes.question_door import QuestionDoor
 from gsco_pacs.sr.source import read_header
 from gsco_pacs.steps.compose import compose
 from gsco_pacs.steps.receive import receive
@@ -80,7 +82,8 @@ class RecordedNode:
 
     def app(self) -> FastAPI:
         """The administrator's site over this node, with its settings of the moment."""
-        return make_app(Audit(self.database), self.store_dir, self.config)
+        door = QuestionDoor(self.database, open_app(self.config))
+        return make_app(Audit(self.database), self.store_dir, self.config, door)
 
     def client(self) -> TestClient:
         """A client of that site on the same machine."""

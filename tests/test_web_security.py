@@ -111,6 +111,9 @@ def test_the_interface_is_described_but_no_page_fetches_a_foreign_script(empty: 
     assert set(paths) == {
         "/api/jobs",
         "/api/studies/{study_instance_uid}",
+        "/api/studies/{study_instance_uid}/questions",
+        "/api/questions/{number}",
+        "/api/questions/{number}/filing",
         "/api/refusals",
         "/api/status",
         "/healthz",

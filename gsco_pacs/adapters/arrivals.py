@@ -6,7 +6,7 @@ from sqlalchemy import Connection, bindparam, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gsco_pacs.adapters.moves import now, record
-from gsco_pacs.adapters.tables import InstanceRow, JobRow, ReportRow, StudyRow
+from gsco_pacs.adapters.tables import InstanceRow, JobRow, QuestionRow, ReportRow, StudyRow
 from gsco_pacs.domain.job import Event, Stage, State
 from gsco_pacs.domain.study import Instance, Peer
 
@@ -50,7 +50,11 @@ _STUDY = select(StudyRow.id).where(StudyRow.study_instance_uid == bindparam("uid
 _KNOWN = select(InstanceRow.id, InstanceRow.sha256).where(
     InstanceRow.study_id == bindparam("study"), InstanceRow.sop_instance_uid == bindparam("uid")
 )
-_OWN = select(ReportRow.id).where(ReportRow.sop_instance_uid == bindparam("uid"))
+_OWN = (
+    select(ReportRow.id)
+    .where(ReportRow.sop_instance_uid == bindparam("uid"))
+    .union_all(select(QuestionRow.id).where(QuestionRow.sop_instance_uid == bindparam("uid")))
+)
 _REVISION = select(func.max(JobRow.revision)).where(JobRow.study_id == bindparam("study"))
 _RESENT = update(InstanceRow).where(InstanceRow.id == bindparam("row")).values(resent=InstanceRow.resent + 1)
 _TOUCH = (

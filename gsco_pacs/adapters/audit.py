@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Select, func, select
 
 from gsco_pacs.adapters.arrivals import Registration
 from gsco_pacs.adapters.ledger import Database
+from gsco_pacs.adapters.question_ledger import Question, Questions
 from gsco_pacs.adapters.tables import (
     AttemptRow,
     DeliveryRow,
@@ -133,6 +134,8 @@ class StudyHistory:
     accession_number: str
     received: tuple[Received, ...]
     revisions: tuple[Revision, ...]
+    questions: tuple[Question, ...]
+    """Newest first."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,7 @@ class Audit:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._questions = Questions(database)
 
     def jobs(
         self, *, state: str = "", search: str = "", limit: int = 50, offset: int = 0
@@ -182,6 +186,7 @@ class Audit:
 
     def study(self, study_instance_uid: str) -> StudyHistory:
         """The whole history of a study; ConfigError if the node has never had an image of it."""
+        questions = self._questions.of_study(study_instance_uid)
         with self._database.reading() as connection:
             query = select(StudyRow).where(StudyRow.study_instance_uid == study_instance_uid)
             study = connection.execute(query).first()
@@ -195,6 +200,7 @@ class Audit:
                 study.accession_number,
                 tuple(_as(Received, row) for row in connection.execute(instances)),
                 tuple(_revision(connection, _job_line(row)) for row in connection.execute(jobs).all()),
+                questions,
             )
 
     def report(self, sop_instance_uid: str) -> bytes:
@@ -202,6 +208,7 @@ class Audit:
         query = select(ReportRow.content).where(ReportRow.sop_instance_uid == sop_instance_uid)
         with self._database.reading() as connection:
             content = connection.execute(query).scalar_one_or_none()
+        content = content or self._questions.report(sop_instance_uid)
         if content is None:
             raise ConfigError(f"The node has no report {sop_instance_uid}.")
         return bytes(content)

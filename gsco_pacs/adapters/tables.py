@@ -21,6 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from gsco_pacs.domain.job import Stage, State
+from gsco_pacs.domain.question import QuestionState
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -203,6 +204,42 @@ class DeliveryRow(Base):
     destination: Mapped[str]
     status: Mapped[str] = mapped_column(Text)
     taken_at: Mapped[datetime]
+
+
+class QuestionRow(Base):
+    """A person's question about a consulted job, who has it, what was replied, and the SR if one was wanted."""
+
+    __tablename__ = "question"
+    __table_args__ = (
+        Index("question_of_job", "job_id", "id"),
+        Index("question_to_claim", "state", "stage", "id"),
+        CheckConstraint(
+            f"state IN ({', '.join(repr(s.value) for s in QuestionState)})", name="question_state"
+        ),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id"))
+    question: Mapped[str] = mapped_column(Text)
+    asked_by: Mapped[str]
+    asked_at: Mapped[datetime]
+    to_be_filed: Mapped[bool]
+    state: Mapped[str] = mapped_column(String(16), default=QuestionState.WAITING.value)
+    stage: Mapped[str] = mapped_column(String(16), default=Stage.DRAFT.value)
+    """Draft: a reply is wanted. Deliver: its SR is on the way."""
+    attempts: Mapped[int] = mapped_column(default=0)
+    not_before: Mapped[datetime | None]
+    woken_at: Mapped[datetime | None]
+    lease: Mapped[str] = mapped_column(String(32), default="")
+    lease_until: Mapped[datetime | None]
+    worker: Mapped[str] = mapped_column(default="")
+    reason: Mapped[str] = mapped_column(Text, default="")
+    reply: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    replied_at: Mapped[datetime | None]
+    seconds: Mapped[float | None]
+    sop_instance_uid: Mapped[str | None] = mapped_column(String(64), unique=True)
+    report: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    content: Mapped[bytes | None] = mapped_column(LargeBinary)
+    receipts: Mapped[list[Any]] = mapped_column(JSON, default=list)
 
 
 class RefusalRow(Base):

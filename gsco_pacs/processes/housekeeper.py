@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from celery import Celery
 
 from gsco_pacs.adapters.ledger import Ledger
+from gsco_pacs.adapters.question_ledger import Questions
 from gsco_pacs.adapters.queue import open_app, wake
 from gsco_pacs.adapters.upkeep import Upkeep
 from gsco_pacs.config import Config
@@ -29,6 +30,7 @@ def run_housekeeper(config: Config) -> None:
     start_logging("housekeeper")
     database = open_database(config)
     ledger, upkeep, app = Ledger(database), Upkeep(database), open_app(config)
+    questions = Questions(database)
     watch = LeaseWatch(config.workers.lease_seconds)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -38,7 +40,7 @@ def run_housekeeper(config: Config) -> None:
         try:
             bring_back(upkeep, watch)
             close_studies(ledger, config)
-            send_wake_ups(upkeep, app)
+            send_wake_ups(upkeep, questions, app)
         except TransientError as error:
             log.warning("%s It is tried again.", error)
         except Exception:
@@ -95,8 +97,11 @@ def close_studies(ledger: Ledger, config: Config) -> None:
             log.exception("Job %d: the study cannot be closed.", collecting.job_id)
 
 
-def send_wake_ups(upkeep: Upkeep, app: Celery) -> None:
-    """Send the messages that are missing."""
+def send_wake_ups(upkeep: Upkeep, questions: Questions, app: Celery) -> None:
+    """Send the messages that are missing, of jobs and of questions."""
     for job_id, stage in upkeep.unwoken(MESSAGE_LOST_AFTER_SECONDS):
         wake(app, job_id, stage)
         upkeep.woken([job_id])
+    for number, stage in questions.unwoken(MESSAGE_LOST_AFTER_SECONDS):
+        wake(app, number, stage)
+        questions.woken(number)

@@ -39,6 +39,7 @@ from gsco_pacs.domain.study import StoredFile
 from gsco_pacs.ports import Asked, Generalist
 from gsco_pacs.processes.choices import open_destination, open_generalist, open_specialists, specialists_of
 from gsco_pacs.processes.parts import open_database, open_store, start_logging
+from gsco_pacs.processes.question_desk import QuestionDesk
 from gsco_pacs.sr.evidence import Origin
 from gsco_pacs.steps.deliver import Deliveries, Failure
 
@@ -112,12 +113,17 @@ class Desk:
     def _store(self) -> FileStore:
         return open_store(self._config)
 
+    @cached_property
+    def _questions(self) -> QuestionDesk:
+        return QuestionDesk(self._config, self._stage, self._database, self._generalist)
+
     def work(self) -> None:
-        """Claim the most urgent job of the stage, if there is one, and do it."""
+        """Claim the most urgent job of the stage and do it; if there is none, the oldest question."""
         lease = self._config.workers.lease_seconds
         worker = f"{socket.gethostname()}:{os.getpid()}"
         claim = self._jobs.claim(self._stage, worker, lease)
         if claim is None:
+            self._questions.work(worker, self._app)
             return
         with self._heartbeat(claim, lease):
             state = self._carry_out(claim)

@@ -25,7 +25,7 @@ def narrative(material: Material) -> ContainerContentItem:
         container(codes.FINDINGS, _statements(material, codes.FINDING, draft.findings)),
         *([container(codes.PREVIOUS_FINDINGS, compared)] if compared else ()),
         container(codes.IMPRESSIONS, _statements(material, codes.IMPRESSION, draft.impression)),
-        container(codes.BASIS, _basis(material)),
+        container(codes.BASIS, basis(material)),
     )
     return root(codes.REPORT_TITLE, "2000", (*context(material), *sections))
 
@@ -56,7 +56,8 @@ def _statements(material: Material, name: Code, statements: Sequence[Statement])
         yield text(name, plain(statement.text) + (f" [{', '.join(others)}]" if others else ""))
 
 
-def _basis(material: Material) -> Iterator[ContentItem]:
+def basis(material: Material) -> Iterator[ContentItem]:
+    """What a document rests on: opinions, disagreements, similar cases, images, models."""
     draft = material.draft
     for line in _opinions(material.consultation.opinions):
         yield text(codes.OPINION, line)

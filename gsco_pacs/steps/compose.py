@@ -7,11 +7,13 @@ from pydicom import Dataset
 
 from gsco_pacs.config import Equipment
 from gsco_pacs.domain.findings import Consultation, Draft, ObjectKind, Predecessor, Provenance, Report
+from gsco_pacs.domain.question import Reply
 from gsco_pacs.domain.study import Study
 from gsco_pacs.sr.coded import coded
 from gsco_pacs.sr.document import encode
 from gsco_pacs.sr.material import Material
 from gsco_pacs.sr.narrative import narrative
+from gsco_pacs.sr.reply import Asked, drafted_reply, question_and_reply
 from gsco_pacs.sr.validate import validate
 
 
@@ -41,3 +43,23 @@ def compose(
     for report in reports:
         validate(report)
     return reports
+
+
+def compose_reply(
+    study: Study,
+    headers: Sequence[Dataset],
+    *,
+    consultation: Consultation,
+    question: str,
+    reply: Reply,
+    number: int,
+    provenance: Provenance,
+    equipment: Equipment,
+    at: datetime,
+) -> Report:
+    """A question about ``study`` and its reply as one narrative report; the rest is as for ``compose``."""
+    draft = drafted_reply(reply)
+    asked = Asked(study, headers, consultation, draft, provenance, equipment, (), at, question, reply, number)
+    report = encode(ObjectKind.NARRATIVE, question_and_reply(asked), asked)
+    validate(report)
+    return report

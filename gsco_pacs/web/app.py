@@ -1,4 +1,4 @@
-"""The site: GET only, nothing fetched from elsewhere, no script, nothing kept by a browser or a proxy."""
+"""The site: it shows, and takes questions; nothing fetched from elsewhere, no script, nothing kept by a browser or a proxy."""
 
 import ipaddress
 from collections.abc import Awaitable, Callable
@@ -15,12 +15,13 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from gsco_pacs import __version__
 from gsco_pacs.config import Config
-from gsco_pacs.domain.errors import BadObjectError, ConfigError, TransientError
-from gsco_pacs.web import api, pages
+from gsco_pacs.domain.errors import BadObjectError, ConfigError, IllegalMoveError, TransientError
+from gsco_pacs.web import api, pages, questions
 from gsco_pacs.web.facts import Facts
 
 if TYPE_CHECKING:
     from gsco_pacs.adapters.audit import Audit
+    from gsco_pacs.web.questions import Door
 
 _HERE = Path(__file__).parent
 
@@ -38,15 +39,18 @@ HEADERS = {
 }
 
 
-def make_app(audit: "Audit", store: Path, config: Config) -> FastAPI:
-    """The site over the record ``audit`` and the images in the directory ``store``."""
+def make_app(audit: "Audit", store: Path, config: Config, door: "Door") -> FastAPI:
+    """The site over the record ``audit`` and the images in ``store``; questions go through ``door``."""
     app = FastAPI(title="gsco_pacs", version=__version__, docs_url=None, redoc_url=None)
     app.state.facts = Facts(audit, store, config)
+    app.state.door = door
     app.include_router(pages.router)
     app.include_router(api.router)
+    app.include_router(questions.router)
     app.mount("/static", StaticFiles(directory=_HERE / "static"))
     app.add_exception_handler(ConfigError, _refuse(HTTPStatus.NOT_FOUND))
     app.add_exception_handler(BadObjectError, _refuse(HTTPStatus.UNPROCESSABLE_ENTITY))
+    app.add_exception_handler(IllegalMoveError, _refuse(HTTPStatus.CONFLICT))
     app.add_exception_handler(TransientError, _refuse(HTTPStatus.SERVICE_UNAVAILABLE))
     app.add_exception_handler(RequestValidationError, _refuse_query)
     app.add_exception_handler(HTTPException, _refuse_http)

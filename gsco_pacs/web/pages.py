@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from gsco_pacs.domain.findings import ObjectKind
 from gsco_pacs.domain.job import State
+from gsco_pacs.domain.question import CAUTION
 from gsco_pacs.web import words
 from gsco_pacs.web.asking import Page, Search, WantedState, facts_of
 from gsco_pacs.web.facts import Facts
@@ -30,7 +31,12 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"clock": words.clock, "size": words.size, "query": urlencode}
-    environment.globals |= {"meanings": words.MEANINGS, "states": list(State), "span": words.span}
+    environment.globals |= {
+        "meanings": words.MEANINGS,
+        "states": list(State),
+        "span": words.span,
+        "caution": CAUTION,
+    }
     environment.filters["kind"] = lambda kind: ObjectKind(kind).words
     return environment
 
