@@ -21,20 +21,23 @@ from gsco_pacs.adapters.moves import now
 from gsco_pacs.adapters.node_process import free_port
 from gsco_pacs.adapters.question_ledger import ATTEMPTS, Questions
 from gsco_pacs.adapters.queue import open_app
+from gsco_pacs.adapters.structured_generalist import StructuredGeneralist
 from gsco_pacs.adapters.tables import QuestionRow
 from gsco_pacs.config import Config, RouteSettings
 from gsco_pacs.domain.errors import ConfigError, IllegalMoveError, LostLeaseError, PermanentError
 from gsco_pacs.domain.findings import Answer, Briefing, ModelIdentity
 from gsco_pacs.domain.job import Event, Stage
-from gsco_pacs.domain.question import CAUTION, LONGEST, QuestionState, Reply
+from gsco_pacs.domain.question import CAUTION, LONGEST, QuestionState, Reply, checked
 from gsco_pacs.ports import Generalist, Picture
 from gsco_pacs.processes.question_desk import QuestionDesk
 from gsco_pacs.processes.worker import Desk
+from gsco_pacs.questions import answer_question
 from gsco_pacs.sr.reading import as_text
 from gsco_pacs.terminal import print_study
 from gsco_pacs.testing.phantoms import make_dx
 from tests import recorded_node
-from tests.recorded_node import RecordedNode
+from tests.draft_material import header, study_of
+from tests.recorded_node import RecordedNode, consultation
 
 MODEL = ModelIdentity("medgemma-4b-it", "gemma3", "77b0" * 16, ("do_sample=false",))
 REPLY = Reply("It is.", MODEL, image_seen=True, finished=True, contradictions=(), prompt="?", template="question-v1", template_sha256="0" * 64)  # fmt: skip
@@ -96,6 +99,11 @@ def ward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ward]:
     made.engine.dispose()
 
 
+def replied(question: str, generalist: Generalist) -> Reply:
+    """The reply about a study with the opinions of recorded_node, without pictures."""
+    return answer_question(question, consultation(study_of([header()], 1)), [], generalist)
+
+
 def test_without_a_language_model_a_finding_that_is_named_is_answered_from_the_opinions(ward: Ward) -> None:
     number = ward.asked()
     ward.desk()
@@ -114,14 +122,8 @@ def test_without_a_language_model_a_finding_that_is_named_is_answered_from_the_o
         ("How old is the patient?", "No language model is configured"),
     ],
 )
-def test_the_structured_generalist_says_no_more_than_the_opinions(
-    question: str, said: str, ward: Ward
-) -> None:
-    number = ward.asked(question)
-    ward.desk()
-    reply = ward.questions.question(number).reply
-    assert reply is not None
-    assert reply.text.startswith(said)
+def test_the_structured_generalist_says_no_more_than_the_opinions(question: str, said: str) -> None:
+    assert replied(question, StructuredGeneralist()).text.startswith(said)
 
 
 def test_the_generalist_is_told_the_opinions_the_cases_and_the_question_and_shown_what_was_read(
@@ -151,25 +153,16 @@ def test_the_generalist_is_told_the_opinions_the_cases_and_the_question_and_show
     ],
 )  # fmt: skip
 def test_sentences_that_the_specialists_contradict_are_named_and_the_answer_stands_as_it_was_given(
-    question: str, answer: str, named: tuple[str, str], ward: Ward
+    question: str, answer: str, named: tuple[str, str]
 ) -> None:
-    number = ward.asked(question)
-    ward.desk(Parrot(answer))
-    reply = ward.questions.question(number).reply
-    assert reply is not None
+    reply = replied(question, Parrot(answer))
     assert reply.text == answer
     assert all(part in reply.contradictions[0] for part in named)
 
 
 @pytest.mark.parametrize("answer", ["Yes.", "Yes, there is a pleural effusion.", "I cannot tell."])
-def test_an_answer_that_the_specialists_share_or_that_claims_nothing_contradicts_nobody(
-    answer: str, ward: Ward
-) -> None:
-    number = ward.asked()
-    ward.desk(Parrot(answer))
-    reply = ward.questions.question(number).reply
-    assert reply is not None
-    assert reply.contradictions == ()
+def test_an_answer_that_the_specialists_share_or_that_claims_nothing_contradicts_nobody(answer: str) -> None:
+    assert replied(ASKED, Parrot(answer)).contradictions == ()
 
 
 def test_an_answer_is_never_filed_unless_somebody_asks_for_it(ward: Ward) -> None:
@@ -242,28 +235,28 @@ def test_rest_takes_a_question_and_shows_the_answer_on_the_page_of_the_study(war
     assert client.post(f"/api/questions/{told['number']}/filing").status_code == 409
 
 
-@pytest.mark.parametrize(
-    ("uid", "body", "headers", "status"),
-    [
-        ("", {"question": "x" * (LONGEST + 1), "asked_by": "reader"}, {}, 422),
-        ("", {"question": "?", "asked_by": "reader"}, {}, 422),
-        ("", {"question": "a\nb", "asked_by": "reader"}, {}, 422),
-        ("", {"question": ASKED}, {}, 422),
-        ("", {"question": ASKED, "asked_by": "reader", "wait": 1}, {}, 422),
-        ("1.2.3", {"question": ASKED, "asked_by": "reader"}, {}, 404),
-        ("1.2.03", {"question": ASKED, "asked_by": "reader"}, {}, 422),
-        ("", {"question": ASKED, "asked_by": "reader"}, {"Origin": "http://evil.example"}, 403),
-        ("", {"question": ASKED, "asked_by": "reader"}, {"Origin": "null"}, 403),
-        ("", {"question": ASKED, "asked_by": "reader"}, {"Sec-Fetch-Site": "cross-site"}, 403),
-        ("", {"question": ASKED, "asked_by": "reader"}, {"Content-Type": "text/plain"}, 422),
-        ("", {"question": ASKED, "asked_by": "reader"}, {"Host": "evil.example"}, 400),
-    ],
-)
-def test_rest_refuses_what_is_no_question_and_what_comes_from_a_foreign_page(
-    uid: str, body: dict[str, Any], headers: dict[str, str], status: int, ward: Ward
-) -> None:
-    answer = ward.client().post(f"/api/studies/{uid or ward.uid}/questions", json=body, headers=headers)
-    assert answer.status_code == status, answer.text
+REFUSED: list[tuple[str, dict[str, Any], dict[str, str], int]] = [
+    ("", {"question": "x" * (LONGEST + 1), "asked_by": "reader"}, {}, 422),
+    ("", {"question": "?", "asked_by": "reader"}, {}, 422),
+    ("", {"question": "a\nb", "asked_by": "reader"}, {}, 422),
+    ("", {"question": ASKED}, {}, 422),
+    ("", {"question": ASKED, "asked_by": "reader", "wait": 1}, {}, 422),
+    ("1.2.3", {"question": ASKED, "asked_by": "reader"}, {}, 404),
+    ("1.2.03", {"question": ASKED, "asked_by": "reader"}, {}, 422),
+    ("", {"question": ASKED, "asked_by": "reader"}, {"Origin": "http://evil.example"}, 403),
+    ("", {"question": ASKED, "asked_by": "reader"}, {"Origin": "null"}, 403),
+    ("", {"question": ASKED, "asked_by": "reader"}, {"Sec-Fetch-Site": "cross-site"}, 403),
+    ("", {"question": ASKED, "asked_by": "reader"}, {"Content-Type": "text/plain"}, 422),
+    ("", {"question": ASKED, "asked_by": "reader"}, {"Host": "evil.example"}, 400),
+]
+"""Study ("" = one that was consulted), body, headers, and the status of the answer."""
+
+
+def test_rest_refuses_what_is_no_question_and_what_comes_from_a_foreign_page(ward: Ward) -> None:
+    client = ward.client()
+    for uid, body, headers, status in REFUSED:
+        answer = client.post(f"/api/studies/{uid or ward.uid}/questions", json=body, headers=headers)
+        assert answer.status_code == status, (body, headers, answer.text)
     assert ward.questions.of_study(ward.uid) == ()
 
 
@@ -374,9 +367,9 @@ def test_a_question_that_kills_its_workers_or_fails_too_often_fails(questions: Q
 
 
 @pytest.mark.parametrize("text", ["", " \n ", "?!", "x" * (LONGEST + 1), "a\x00b"])
-def test_what_is_no_question_is_not_entered(text: str, questions: Questions) -> None:
+def test_what_is_no_question_is_refused(text: str) -> None:
     with pytest.raises(PermanentError, match="A question is a line"):
-        questions.ask(UID, text, "reader", to_be_filed=False)
+        checked(text)
 
 
 def test_a_study_that_nobody_was_consulted_on_cannot_be_asked_about(questions: Questions) -> None:
