@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, CursorResult, Select, insert, select, update
+from sqlalchemy import Connection, CursorResult, insert, select, update
 
 from gsco_pacs.adapters.ledger import Database, study_of
 from gsco_pacs.adapters.moves import now
@@ -235,13 +235,12 @@ def _claim(connection: Connection, row: Any, lease: str) -> QuestionClaim:
     )  # fmt: skip
 
 
-def _told() -> Select[Any]:
-    query: Select[Any] = (
+def _told() -> Any:
+    return (
         select(QuestionRow, StudyRow.study_instance_uid, JobRow.revision)
         .join(JobRow, JobRow.id == QuestionRow.job_id)
         .join(StudyRow, StudyRow.id == JobRow.study_id)
     )
-    return query
 
 
 def _question(row: Any) -> Question:
