@@ -10,7 +10,7 @@ from datetime import datetime
 
 from gsco_pacs import __version__
 from gsco_pacs.config import Equipment, RouteSettings
-from gsco_pacs.consultation import SHOWN, config_sha256
+from gsco_pacs.consultation import SHOWN
 from gsco_pacs.domain.findings import Consultation, Mode, Provenance, Report
 from gsco_pacs.domain.question import Reply
 from gsco_pacs.domain.study import StoredFile, Study
@@ -51,7 +51,7 @@ def question_report(
     """Question ``number`` of the node and its reply as a narrative SR, marked as an AI draft."""
     provenance = Provenance(
         node_version=__version__,
-        config_sha256=config_sha256(route),
+        config_sha256=route.sha256,
         route=route.name,
         mode=Mode.MOED_RAD,
         template=answered.template,

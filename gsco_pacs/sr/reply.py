@@ -16,7 +16,7 @@ from gsco_pacs.sr.wording import WARNING
 
 
 @dataclass(frozen=True, eq=False)
-class Asked(Material):
+class ReplyMaterial(Material):
     """What the SR of one question is made of; each question has UIDs of its own."""
 
     question: str
@@ -35,7 +35,7 @@ def drafted_reply(reply: Reply) -> Draft:
     return Draft((), (), reply.contradictions, (), reply.model, answer, wording="not checked")
 
 
-def question_and_reply(asked: Asked) -> ContainerContentItem:
+def question_and_reply(asked: ReplyMaterial) -> ContainerContentItem:
     """The content tree: the question, the reply as it was given, and its basis as in a narrative report."""
     sections = (
         container(codes.PROCEDURE_DESCRIPTIONS, [text(codes.PROCEDURE_DESCRIPTION, WARNING)]),
@@ -45,7 +45,7 @@ def question_and_reply(asked: Asked) -> ContainerContentItem:
     return root(codes.REPORT_TITLE, "2000", (*context(asked), *sections))
 
 
-def _items(asked: Asked) -> Iterator[ContentItem]:
+def _items(asked: ReplyMaterial) -> Iterator[ContentItem]:
     yield text(codes.QUESTION, asked.question)
     yield text(codes.REPLY, asked.reply.text or "The model said nothing.")
     yield text(codes.REPLY, CAUTION)

@@ -13,7 +13,7 @@ from gsco_pacs.sr.coded import coded
 from gsco_pacs.sr.document import encode
 from gsco_pacs.sr.material import Material
 from gsco_pacs.sr.narrative import narrative
-from gsco_pacs.sr.reply import Asked, drafted_reply, question_and_reply
+from gsco_pacs.sr.reply import ReplyMaterial, drafted_reply, question_and_reply
 from gsco_pacs.sr.validate import validate
 
 
@@ -59,7 +59,9 @@ def compose_reply(
 ) -> Report:
     """A question about ``study`` and its reply as one narrative report; the rest is as for ``compose``."""
     draft = drafted_reply(reply)
-    asked = Asked(study, headers, consultation, draft, provenance, equipment, (), at, question, reply, number)
+    asked = ReplyMaterial(
+        study, headers, consultation, draft, provenance, equipment, (), at, question, reply, number
+    )
     report = encode(ObjectKind.NARRATIVE, question_and_reply(asked), asked)
     validate(report)
     return report

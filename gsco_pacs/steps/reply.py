@@ -61,7 +61,7 @@ def _from_opinions(positions: Positions, asked: Sequence[Mention]) -> str:
     known = ", ".join(position.finding.text for position in positions.values() if not position.finding.normal)
     return (
         "No language model is configured, so nothing but the specialists' opinions can be told, and the question "
-        f"names no finding that they judge. They judge: {known}."
+        f"names no finding that they judge. They judge: {known or 'none'}."
     )
 
 
