@@ -13,7 +13,15 @@ from gsco_pacs.grounding.positions import Position, Positions, assessed, positio
 
 VERSIONS = {
     name: f"{name}-v1"
-    for name in ("gsco", "gsco-single", "options", "options-single", "briefed", "question-briefed", "question")
+    for name in (
+        "gsco",
+        "gsco-single",
+        "options",
+        "options-single",
+        "briefed",
+        "question-briefed",
+        "question",
+    )
 }
 """Template as it is called in config.yaml -> its file. A changed text is a new file with a new number."""
 
@@ -32,11 +40,11 @@ def brief(
 ) -> Briefing:
     """The prompt for ``mode`` made from ``template``; empty in the mode ``specialists``, in which nobody is asked.
 
-    Nothing of a DICOM header enters: only labels, words and numbers of the bundles, and a person's ``question`` into
-    the template of that name. ``gsco`` is the prompt of GSCo
-    (He et al. 2026) with bare labels, for one or more options; ``options`` asks the same with every member's
-    probability, likeliest option first; ``-single`` is their form for exactly one; ``briefed`` asks for a report from
-    calibrated probabilities; ``question-briefed`` asks ``question``, under the same lines as ``options``. A line of a template whose list the mode does not show is left out.
+    Nothing of a DICOM header enters: only labels, words and numbers of the bundles, and a person's ``question``.
+    ``gsco`` is the prompt of GSCo (He et al. 2026) with bare labels, for one or more options; ``options`` asks the same
+    with every member's probability, likeliest option first; ``-single`` is their form for exactly one; ``briefed`` asks
+    for a report from calibrated probabilities, ``question`` for a reply from them; ``question-briefed`` asks
+    ``question`` under the same lines as ``options``. A line of a template whose list the mode does not show is left out.
     """
     name = VERSIONS[template]
     content = files("gsco_pacs").joinpath("prompts", f"{name}.txt").read_bytes()
