@@ -182,7 +182,7 @@ def test_what_is_no_chest_radiograph_is_not_assessed_whatever_its_header_says(
         "Not assessed by cxr_findings: the image is unlike its reference images.",
         "No finding was assessed.",
     ]
-    assert draft.referral == Referral(made=False, reasons=("no specialist assessed the study",))
+    assert draft.referral == Referral(made=False, reasons=("no specialist gave an opinion",))
     assert "0 of 1 image read" in narrative
     assert "is unlike its reference images" in narrative
     assert "threshold" not in narrative

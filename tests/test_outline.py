@@ -137,6 +137,7 @@ def test_the_narrative_says_the_volumes_in_one_sentence_and_that_no_norm_was_ask
     assert f"front part {front / 1000:.2f} mL ({front:.0f} mm3), back part {back / 1000:.2f} mL" in said
     assert "not compared with a norm" in said
     assert "No finding was assessed" not in said
+    assert "sees_truth: series 9004 image 1, outlined in 34 images of series 1" in said
 
 
 def test_the_same_series_gives_the_same_bytes_and_another_run_does_not(

@@ -40,7 +40,7 @@ def test_the_plain_policies_decide_whatever_is_held(policy: str, *, made: bool) 
 
 
 def test_without_an_opinion_nobody_is_asked() -> None:
-    assert refer([], [], [], GateSettings()).reasons == ("no specialist assessed the study",)
+    assert refer([], [], [], GateSettings()).reasons == ("no specialist gave an opinion",)
 
 
 def test_a_specialist_who_is_sure_is_left_alone() -> None:

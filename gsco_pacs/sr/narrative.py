@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from highdicom.sr import ContainerContentItem, ContentItem
 
-from gsco_pacs.domain.findings import Code, ModelIdentity, Opinion, Presence, Statement, percent
+from gsco_pacs.domain.findings import Code, ModelIdentity, ObjectKind, Opinion, Presence, Statement, percent
 from gsco_pacs.sr import codes
 from gsco_pacs.sr.equipment import SERIES_NUMBER
 from gsco_pacs.sr.material import Material
@@ -63,6 +63,8 @@ def basis(material: Material) -> Iterator[ContentItem]:
         yield text(codes.OPINION, line)
     for line in _shown(material):
         yield text(codes.VISUAL_EXPLANATION, line)
+    for line in _outlined(material):
+        yield text(codes.SEGMENTATION, line)
     for line in draft.disagreements:
         yield text(codes.DISAGREEMENT, line)
     for objection in draft.objections:
@@ -108,6 +110,16 @@ def _shown(material: Material) -> Iterator[str]:
 def _threshold(opinion: Opinion) -> str:
     bounds = f"present from {100 * opinion.present_from:.3g} %"
     return bounds if opinion.presence is Presence.PRESENT else f"uncertain, {bounds}"
+
+
+def _outlined(material: Material) -> Iterator[str]:
+    for made in material.consultation.evidence:
+        if made.kind is ObjectKind.SEGMENTATION:
+            of = material.image(made.sources[0])[1].get("SeriesNumber")
+            yield (
+                f"{made.specialist}: series {SERIES_NUMBER[made.kind]} image {made.number}, outlined in "
+                f"{counted(len(made.sources), 'image')} of series {'?' if of is None else of}"
+            )
 
 
 def _cases(material: Material) -> Iterator[str]:

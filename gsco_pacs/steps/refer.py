@@ -21,7 +21,7 @@ def refer(
     is nothing that its answer could be held against, so it is never asked.
     """
     if not opinions:
-        return Referral(made=False, reasons=("no specialist assessed the study",))
+        return Referral(made=False, reasons=("no specialist gave an opinion",))
     if gate.policy != "when_unsure":
         return Referral(gate.policy == "always", (f"the policy is {gate.policy}",))
     exclusive = [opinion for opinion in opinions if opinion.finding.exclusive]
