@@ -124,12 +124,20 @@ def evaluate_report(
     split: SplitOption = "test",
     price_in: Annotated[float, typer.Option(help="Price of a million tokens that are read.")] = 0,
     price_out: Annotated[float, typer.Option(help="Price of a million tokens that are written.")] = 0,
+    chexbert: Annotated[
+        Path | None, typer.Option(help="Folder of CheXbert's checkpoint, to compare reports by its labels.")
+    ] = None,
 ) -> None:
     """Write the tables between the marks of a page, and beside it the same figures as JSON and as a plot."""
     from gsco_pacs.evaluation.results import Prices
     from gsco_pacs.evaluation.summary import write_page
 
-    write_page(page, run, split, Prices(price_in, price_out))
+    labeller = None
+    if chexbert:
+        from gsco_pacs.evaluation.chexbert import CheXbert
+
+        labeller = CheXbert(chexbert)
+    write_page(page, run, split, Prices(price_in, price_out), labeller)
     print(page)
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +22,24 @@ from gsco_pacs.grounding.lexicon import Lexicon, Term
 
 WORDNET = Path("/usr/share/wordnet")
 """Where Debian's wordnet-base and wordnet-sense-index put their files."""
-BY_PATH = ("CheXbert", "RadGraph F1", "GREEN", "RaTEScore", "RadCliQ")
-"""Model-based measures: their weights come with none of the packages that can be installed."""
+BY_PATH = ("RadGraph F1", "GREEN", "RaTEScore", "RadCliQ")
+"""Model-based measures that nothing here loads: their weights come with none of the packages that can be installed."""
 
 _WORD = re.compile(r"\w+(?:[-']\w+)*|[.,;:]")
 _Corpus = Sequence[tuple[list[str], list[str]]]
 """(said, reference) in words."""
 
 
-def text_figures(said: Sequence[str], references: Sequence[str]) -> dict[str, float | str]:
+class Labeller(Protocol):
+    """Reads which conditions a report states. Implemented by evaluation.chexbert."""
+
+    def stated(self, texts: Sequence[str]) -> Sequence[frozenset[str]]:
+        """For each text the conditions that it states or suspects."""
+
+
+def text_figures(
+    said: Sequence[str], references: Sequence[str], chexbert: Labeller | None = None
+) -> dict[str, float | str]:
     """Measure -> value over all reports, or why there is none; ``said`` and ``references`` belong together."""
     corpus = [(words(text), words(reference)) for text, reference in zip(said, references, strict=True)]
     found: dict[str, float | str] = {}
@@ -41,7 +50,20 @@ def text_figures(said: Sequence[str], references: Sequence[str]) -> dict[str, fl
     weights = np.ones((1, len(said)))
     found["label macro-F1"] = float(decided.macro_f1(weights)[0])
     found["label micro-F1"] = micro_f1(decided)
-    return found | dict.fromkeys(BY_PATH, "not measured: no weights by path")
+    found |= dict.fromkeys(BY_PATH, "not measured: no weights by path")
+    return found | _by_chexbert(said, references, chexbert)
+
+
+def _by_chexbert(
+    said: Sequence[str], references: Sequence[str], chexbert: Labeller | None
+) -> dict[str, float | str]:
+    if chexbert is None:
+        return {"CheXbert": "not measured: no weights by path (--chexbert)"}
+    right, told = chexbert.stated(references), chexbert.stated(said)
+    names = sorted(frozenset().union(*right, *told))
+    decided = Decisions(table(right, names), table(told, names), single=False)
+    macro = float(decided.macro_f1(np.ones((1, len(said))))[0])
+    return {"CheXbert macro-F1": macro, "CheXbert micro-F1": micro_f1(decided)}
 
 
 def words(text: str) -> list[str]:

@@ -11,17 +11,19 @@ from gsco_pacs.evaluation.contenders import TaskData, plain_variants
 from gsco_pacs.evaluation.records import CaseRecord, Generalist, Variant
 from gsco_pacs.evaluation.resampling import interval, mean_difference
 from gsco_pacs.evaluation.results import Prices, effort
-from gsco_pacs.evaluation.text_metrics import labelled, mean_of, right_answers, text_figures
+from gsco_pacs.evaluation.text_metrics import Labeller, labelled, mean_of, right_answers, text_figures
 
 
-def reports(task: TaskData, model: Generalist | None, prices: Prices) -> dict[str, Any]:
+def reports(
+    task: TaskData, model: Generalist | None, prices: Prices, chexbert: Labeller | None = None
+) -> dict[str, Any]:
     """All figures of one task of reports."""
     records = task.asked
     rows = []
     for variant in plain_variants(task):
         answers = [task.answers[variant][record.id] for record in records]
         said, right = [answer.text for answer in answers], [record.reference for record in records]
-        figures = text_figures(said, right)
+        figures = text_figures(said, right, chexbert)
         figures_with_interval = interval(labelled(said, right).macro_f1, task.groups(records))
         rows.append(
             {"name": variant.name, "figures": figures, "label_macro_f1": asdict(figures_with_interval)}
