@@ -17,6 +17,7 @@ from gsco_pacs.datasets.registry import data_set
 from gsco_pacs.domain.findings import Answer, Briefing, Mode
 from gsco_pacs.evaluation.ablation import ablation_variants
 from gsco_pacs.evaluation.aims import aims
+from gsco_pacs.evaluation.consulting import consulted
 from gsco_pacs.evaluation.contenders import TaskData, generalist, specialists, tasks_of, tuned
 from gsco_pacs.evaluation.gating import chosen_gate, gated
 from gsco_pacs.evaluation.overruling import overruling
@@ -26,7 +27,7 @@ from gsco_pacs.evaluation.resampling import once
 from gsco_pacs.evaluation.running import Chosen, Plan, run
 from gsco_pacs.evaluation.summary import choose_gates, summary
 from gsco_pacs.ports import Picture
-from tests.evaluation_material import LABELS, Parrot, guessers, write_cases
+from tests.evaluation_material import LABELS, Guesser, Parrot, guessers, write_cases
 
 DOCS = Path(__file__).parents[1] / "docs"
 BOTH = Variant(Mode.MOED_RAD, "gsco")
@@ -223,6 +224,17 @@ def test_a_question_is_asked_under_the_briefing_and_without_it_in_its_own_words(
     assert (rows["generalist"]["closed"]["value"], rows["moed+rad"]["closed"]["value"]) == (0, 1)
     assert rows["rad"]["open"]["value"] == 0.5
     assert (rows["rad"]["closed_n"], rows["rad"]["open_n"], rows["rad"]["calls"]) == (3, 3, 6)
+
+
+def test_a_specialist_that_does_not_know_such_images_is_silent_on_a_question_only(tmp_path: Path) -> None:
+    class Choosy(Guesser):
+        familiar_from = 1.1
+
+    (case, *_) = data_set("manifest/mr").read(write_cases(tmp_path, 3), "test")
+    asked = replace(case, task=Task.QUESTION, question="Where?", answer="left")
+    assert consulted(case, "d", [Choosy()]).consultation.opinions
+    silent_one = consulted(asked, "q", [Choosy()]).consultation
+    assert (silent_one.opinions, silent_one.cases) == ((), ())
 
 
 def test_reports_are_compared_with_the_radiologists(tmp_path: Path) -> None:

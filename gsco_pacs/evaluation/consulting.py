@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from gsco_pacs.datasets.cases import EvaluationCase
+from gsco_pacs.datasets.cases import EvaluationCase, Task
 from gsco_pacs.domain.findings import Code, Consultation, Finding
 from gsco_pacs.evaluation.records import CaseRecord, ConsultationRecord, Variant
 from gsco_pacs.ports import Specialist
@@ -17,12 +17,17 @@ MOST_SIMILAR = 20
 
 
 def consulted(case: EvaluationCase, id_: str, specialists: Sequence[Specialist]) -> ConsultationRecord:
-    """Every opinion and the similar cases of other patients; no opinion at all without specialists."""
+    """Every opinion and the similar cases of other patients; no opinion at all without specialists.
+
+    A diagnosis is measured on strange images as well. A question's image may show anything: there a specialist that does
+    not know such images is silent, as in the node.
+    """
+    strangers = case.task is not Task.QUESTION
     begun = time.perf_counter()
     pictures = case.images.pictures() if specialists else ()
     sessions = []
     for specialist in specialists:
-        said = consult(specialist, pictures, case.group, strangers=True)
+        said = consult(specialist, pictures, case.group, strangers=strangers)
         recalled = recall(specialist, said.looks, k=MOST_SIMILAR, patient_id=case.group)
         sessions.append((said, recalled))
     consultation = Consultation(
