@@ -8,7 +8,7 @@ from gsco_pacs.domain.findings import ModelIdentity
 
 LONGEST = 500
 """Characters of a question."""
-CAUTION = "Said by a model in its own words and not checked: nobody and nothing has verified it."
+CAUTION = "The reply stands as the model gave it and was not checked: nobody and nothing has verified it."
 
 
 class QuestionState(StrEnum):
