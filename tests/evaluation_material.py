@@ -27,7 +27,7 @@ class Guesser:
     pooling = Pooling()
     examines = "brain MR"
     bundle = "guesser"
-    familiar_from = None
+    familiar_from: float | None = None
 
     def look(self, pictures: Sequence[Picture]) -> tuple[Look, ...]:
         def seen(picture: Picture) -> Look:
