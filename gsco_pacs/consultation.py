@@ -17,6 +17,7 @@ from gsco_pacs import __version__
 from gsco_pacs.config import Equipment, RouteSettings
 from gsco_pacs.domain.errors import NotApplicableError, PermanentError
 from gsco_pacs.domain.findings import (
+    Aside,
     Briefing,
     Consultation,
     Draft,
@@ -38,7 +39,7 @@ from gsco_pacs.steps.brief import brief
 from gsco_pacs.steps.compare import compare
 from gsco_pacs.steps.compose import compose
 from gsco_pacs.steps.deliver import Deliveries, deliver
-from gsco_pacs.steps.draft import draft
+from gsco_pacs.steps.draft import ask, draft
 from gsco_pacs.steps.explain import explain
 from gsco_pacs.steps.prepare import prepare
 from gsco_pacs.steps.refer import refer
@@ -94,10 +95,11 @@ def _nothing_read(exclusions: Sequence[Exclusion]) -> Exception:
 
 @dataclass(frozen=True)
 class Drafted:
-    """The draft stage's product: what the generalist was told, and what is drafted."""
+    """The draft stage's product: what the generalist was told, what is drafted, and its answers in other modes."""
 
     briefing: Briefing
     draft: Draft
+    also: tuple[Aside, ...] = ()
 
 
 def draft_stage(
@@ -121,7 +123,13 @@ def draft_stage(
     briefing = brief(
         consultation, findings, route.mode if referral.made else Mode.SPECIALISTS, route.template
     )
-    drafted = draft(briefing, consultation, generalist, prepare(read, SHOWN).pictures)
+    pictures = prepare(read, SHOWN).pictures
+    drafted = draft(briefing, consultation, generalist, pictures)
+    also = tuple(
+        ask(brief(consultation, findings, mode, route.template), consultation, generalist, pictures)
+        for mode in route.also
+        if consultation.opinions and mode is not briefing.mode
+    )
     drafted = replace(drafted, referral=referral, comparison=compare(consultation, priors))
     provenance = Provenance(
         node_version=__version__, config_sha256=route.sha256, route=route.name, mode=route.mode,
@@ -132,7 +140,7 @@ def draft_stage(
         study, headers, consultation=consultation, draft=drafted, provenance=provenance, equipment=equipment,
         predecessors=predecessors, at=at,
     )  # fmt: skip
-    return Drafted(briefing, drafted), reports
+    return Drafted(briefing, drafted, also), reports
 
 
 def _referral(consultation: Consultation, route: RouteSettings) -> Referral:

@@ -138,6 +138,10 @@ def _draft(drafted: dict[str, Any]) -> Iterator[str]:
         yield f"\nThe generalist was {asked}: {'; '.join(referral['reasons'])}"
     yield f"\nPrompt ({briefing['template']}, mode {briefing['mode']})"
     yield from (f"  {line}" for line in briefing["prompt"].splitlines())
+    for aside in drafted.get("also", ()):
+        named = ", ".join(aside["named"]) or "nothing that could be used"
+        yield f"\nAlso asked in mode {aside['briefing']['mode']} ({aside['seconds']:.1f} s): {named}"
+        yield from (f"  answer: {answer['text']}" for answer in aside["answers"])
     yield f"\nDraft (wording: {draft['wording']}, generalist: {draft['generalist']['name']})"
     yield from (f"  {statement['text']}" for statement in [*draft["findings"], *draft["impression"]])
     yield from (f"  disagreement: {sentence}" for sentence in draft["disagreements"])

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.resources import files
 from itertools import product
 from pathlib import Path
@@ -46,6 +47,17 @@ def test_the_multi_label_form_allows_several_options_and_names_the_way_out() -> 
         " The response should only contain one or more options."
         " Only if no other options are available, you can choose 'No Finding'. "
     )
+
+
+@pytest.mark.parametrize("template", ["gsco", "options"])
+def test_labels_that_exclude_each_other_are_asked_for_as_exactly_one(template: str) -> None:
+    found = consultation(HELD)
+    opinions = tuple(replace(o, finding=replace(o.finding, exclusive=True)) for o in found.opinions)
+    findings = tuple(o.finding for o in opinions)
+    told = brief(replace(found, opinions=opinions), findings, Mode.MOED, template)
+    assert told.template == f"{template}-single-v1"
+    assert told.single
+    assert not brief(found, FINDINGS, Mode.MOED, template).single
 
 
 def test_bare_labels_carry_no_probability() -> None:

@@ -1,16 +1,18 @@
 """Drafts: who is asked how often, what of the answers stands, and what can never stand whatever is said."""
 
+from collections.abc import Sequence
+
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
 from gsco_pacs.adapters.structured_generalist import StructuredGeneralist
-from gsco_pacs.domain.findings import Consultation, Draft, Mode, Presence
+from gsco_pacs.domain.findings import Answer, Briefing, Consultation, Draft, Mode, Presence
 from gsco_pacs.grounding.labeller import mentions
 from gsco_pacs.grounding.lexicon import Lexicon, Term
-from gsco_pacs.ports import Generalist
+from gsco_pacs.ports import Generalist, Picture
 from gsco_pacs.steps.brief import brief
-from gsco_pacs.steps.draft import draft
+from gsco_pacs.steps.draft import ask, draft
 from tests.briefing_material import (
     FINDINGS,
     NO_FINDING,
@@ -208,3 +210,25 @@ def test_any_text_at_all_leaves_a_draft_of_the_specialists_findings(
     for wanted in (P, U):
         stated = {label for s in made.findings if s.presence is wanted for label in s.labels}
         assert stated == {label for label, presence in held.items() if presence is wanted}
+
+
+def test_the_second_try_of_a_diagnosis_is_constrained_and_both_failures_are_counted() -> None:
+    asked: list[bool] = []
+
+    class Watched(ScriptedGeneralist):
+        def answer(self, briefing: Briefing, pictures: Sequence[Picture]) -> Answer:
+            asked.append(briefing.constrained)
+            return super().answer(briefing, pictures)
+
+    made = drafted(consultation({"Effusion": P}), Watched("I see Effusion", "Influenza"), template="gsco")
+    assert asked == [False, True]
+    assert made.failures == 2
+    mended = drafted(consultation({"Effusion": P}), Watched("I see Effusion", "Effusion"), template="gsco")
+    assert mended.failures == 1
+
+
+def test_an_answer_for_the_record_is_kept_with_its_prompt_and_changes_nothing() -> None:
+    found = consultation({"Effusion": P}, [["Mass"]])
+    aside = ask(brief(found, FINDINGS, Mode.RAD, "gsco"), found, ScriptedGeneralist("Mass"), ())
+    assert (aside.briefing.mode, aside.named, aside.failures) == (Mode.RAD, ("Mass",), 0)
+    assert [answer.text for answer in aside.answers] == ["Mass"]

@@ -159,7 +159,7 @@ def reported(files: Sequence[StoredFile], consultation: Consultation) -> tuple[D
     study = Study(files[0].instance.study_instance_uid, 1, tuple(file.instance for file in files))
     made, reports = draft_stage(
         study, files, consultation, StructuredGeneralist(), route=ROUTE, equipment=Equipment(),
-        predecessors=(), run=0, at=AT,
+        predecessors=(), priors=(), run=0, at=AT,
     )  # fmt: skip
     narrative, coded = (as_text(report.content) for report in reports)
     return made.draft, narrative, coded

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +24,7 @@ from gsco_pacs.adapters.transformers_generalist import TransformersGeneralist
 from gsco_pacs.config import OpenAIGeneralist as Settings
 from gsco_pacs.domain.errors import ConfigError, PeerBusyError, PeerUnavailableError, PermanentError
 from gsco_pacs.domain.findings import Briefing, Mode
+from gsco_pacs.grounding.options import chosen
 from gsco_pacs.ports import Picture
 from tests.tiny_checkpoints import FAMILIES, build, llama
 
@@ -138,6 +140,34 @@ def test_a_text_model_on_a_real_server_is_asked_again_without_the_picture(llama_
 def test_a_real_server_that_does_not_know_the_model_is_a_mistake_in_the_configuration(llama_cpp: str) -> None:
     with pytest.raises(ConfigError, match="only smollm2"):
         OpenAIGeneralist(settings(llama_cpp, model="medgemma")).answer(BRIEFING, [])
+
+
+CHOICE = Briefing(
+    Mode.GENERALIST, "Name the diagnosis.", "gsco-v1", "0" * 64, ("Mass", "Pleural effusion", "No Finding"),
+    normal="No Finding", constrained=True,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("template", "most"), [("gsco-v1", 3), ("gsco-single-v1", 1)])
+def test_a_real_server_that_must_choose_writes_nothing_but_options(
+    llama_cpp: str, template: str, most: int
+) -> None:
+    answer = OpenAIGeneralist(settings(llama_cpp, max_new_tokens=60)).answer(
+        replace(CHOICE, template=template), []
+    )
+    named = chosen(answer.text, CHOICE.options, single=most == 1)
+    assert answer.finished
+    assert 1 <= len(named) <= most
+
+
+@pytest.mark.parametrize(("template", "single"), [("gsco-v1", False), ("gsco-single-v1", True)])
+def test_a_checkpoint_that_must_choose_answers_with_options(
+    tmp_path: Path, template: str, *, single: bool
+) -> None:
+    generalist = TransformersGeneralist(build(llama, tmp_path), max_new_tokens=4)
+    assert chosen(
+        generalist.answer(replace(CHOICE, template=template), []).text, CHOICE.options, single=single
+    )
 
 
 class Script(HTTPServer):

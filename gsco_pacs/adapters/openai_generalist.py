@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import os
 import re
 from collections.abc import Sequence
@@ -60,15 +61,15 @@ class OpenAIGeneralist:
         """
         self._ready  # noqa: B018 - asked once
         images = [self._part(picture) for picture in pictures]
-        response = self._post(briefing.prompt, images)
+        response = self._post(briefing, images)
         image_seen = bool(images)
         if images and response.status_code >= 400 and _BLIND.search(response.text):
-            response = self._post(briefing.prompt, [])
+            response = self._post(briefing, [])
             image_seen = False
         content = _checked(response)
         choice, usage = _choice(content), _json(content).get("usage") or {}
         return Answer(
-            text=str(choice["message"].get("content") or "").strip(),
+            text=_text(str(choice["message"].get("content") or "").strip(), briefing),
             model=self.identity,
             image_seen=image_seen,
             finished=choice.get("finish_reason") == "stop",
@@ -87,15 +88,18 @@ class OpenAIGeneralist:
             )
         return True
 
-    def _post(self, prompt: str, images: list[dict[str, Any]]) -> httpx.Response:
+    def _post(self, briefing: Briefing, images: list[dict[str, Any]]) -> httpx.Response:
+        prompt = briefing.prompt
         content = [*images, {"type": "text", "text": prompt}] if images else prompt
-        body = {
+        body: dict[str, Any] = {
             "model": self._settings.model,
             "messages": [{"role": "user", "content": content}],
             "temperature": 0,
             "seed": _SEED,
             "max_tokens": self._settings.max_new_tokens,
         }
+        if briefing.constrained:
+            body["response_format"] = _options_only(briefing)
         return self._request("POST", "chat/completions", json=body)
 
     def _request(self, method: str, path: str, **content: Any) -> httpx.Response:
@@ -107,6 +111,29 @@ class OpenAIGeneralist:
     def _part(self, picture: Picture) -> dict[str, Any]:
         encoded = base64.b64encode(png(picture, self._settings.longest_edge)).decode("ascii")
         return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{encoded}"}}
+
+
+def _options_only(briefing: Briefing) -> dict[str, Any]:
+    """The response format that lets the server write nothing but options (llama.cpp, vLLM)."""
+    most = 1 if briefing.single else len(briefing.options)
+    items = {"type": "array", "items": {"enum": list(briefing.options)}, "minItems": 1, "maxItems": most}
+    schema = {
+        "type": "object",
+        "properties": {"diagnoses": items},
+        "required": ["diagnoses"],
+        "additionalProperties": False,
+    }
+    return {"type": "json_schema", "json_schema": {"name": "diagnoses", "strict": True, "schema": schema}}
+
+
+def _text(content: str, briefing: Briefing) -> str:
+    """The answer as a list of options if it was made by `_options_only`; as it came if the server ignored that."""
+    if not briefing.constrained:
+        return content
+    try:
+        return ",".join(dict.fromkeys(json.loads(content)["diagnoses"]))
+    except (ValueError, KeyError, TypeError):
+        return content
 
 
 def png(picture: Picture, longest_edge: int) -> bytes:

@@ -259,6 +259,8 @@ class Briefing:
     """The closed list of findings that the answer may name."""
     normal: str = ""
     """The option that says that nothing was found; empty if there is none."""
+    constrained: bool = False
+    """True for the second try of a diagnosis: the answer is decoded among the options and can be nothing else."""
 
     @property
     def closed(self) -> bool:
@@ -273,7 +275,7 @@ class Briefing:
     @property
     def by_likelihood(self) -> bool:
         """Whether the answer is chosen by the likelihoods of the options where a backend knows them."""
-        return self.template.startswith("options")
+        return self.constrained or self.template.startswith("options")
 
 
 @dataclass(frozen=True)
@@ -292,6 +294,20 @@ class Answer:
     tokens_in: int = 0
     """Of the prompt, those of the pictures included; 0 if the backend does not count."""
     tokens_out: int = 0
+
+
+@dataclass(frozen=True)
+class Aside:
+    """What the generalist answered in one mode beside the route's own; no draft is made of it."""
+
+    briefing: Briefing
+    answers: tuple[Answer, ...]
+    """The first, and the second if the first could not be used."""
+    named: tuple[str, ...]
+    """Labels that the last answer holds present or possible."""
+    failures: int
+    """Answers that could not be read, or were not made of the options."""
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -325,6 +341,8 @@ class Draft:
     answer: Answer | None
     wording: str
     """"generalist" if its sentences stand, "structured" if the wording was made from the opinions alone."""
+    failures: int = 0
+    """Answers of the generalist that could not be read, or were not made of the options."""
     referral: Referral | None = None
     """Why the generalist was asked or was not; None in drafts from before there was a gate."""
     comparison: Comparison | None = None

@@ -49,6 +49,9 @@ FORMAL = frozenset(
 )  # fmt: skip
 """Can be told to the generalist without telling it what the specialists hold."""
 
+UNREADABLE_ANSWER = frozenset({Violation.CUT, Violation.EMPTY, Violation.LOOP, Violation.OPTION})
+"""Nothing can be taken from an answer with one of these."""
+
 BLOCKING = frozenset(
     {Violation.CUT, Violation.EMPTY, Violation.LOOP, Violation.DENIED, Violation.INVENTED, Violation.LEAKED}
 )
@@ -107,6 +110,11 @@ class Gated:
     named: tuple[str, ...]
     """Labels that the answer says are there or may be there."""
     breaches: tuple[Breach, ...]
+
+    @property
+    def unreadable(self) -> bool:
+        """Whether the answer was cut, empty, looping, or not made of the options."""
+        return any(breach.violation in UNREADABLE_ANSWER for breach in self.breaches)
 
     @property
     def blocked(self) -> bool:

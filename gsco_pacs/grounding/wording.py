@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 from gsco_pacs import __version__
 from gsco_pacs.domain.findings import Exclusion, ModelIdentity, Presence, Statement, percent
@@ -133,6 +134,10 @@ def _estimate(position: Position) -> str:
 
 
 def _percents(position: Position, conjunction: str) -> str:
+    """Each estimate; of more than two the mean and the number."""
+    if len(position.opinions) > 2:
+        mean = fmean(opinion.probability for opinion in position.opinions)
+        return f"{percent(mean)} on average of {len(position.opinions)}"
     return _joined([percent(opinion.probability) for opinion in position.opinions], conjunction)
 
 

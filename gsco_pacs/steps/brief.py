@@ -9,7 +9,7 @@ from statistics import fmean
 from string import Template
 
 from gsco_pacs.domain.findings import Briefing, Consultation, Finding, Mode, Opinion, Presence, percent
-from gsco_pacs.grounding.positions import Position, Positions, assessed, positions_of
+from gsco_pacs.grounding.positions import Position, Positions, assessed, classes, positions_of
 
 VERSIONS = {
     name: f"{name}-v1"
@@ -42,10 +42,17 @@ def brief(
 
     Nothing of a DICOM header enters: only labels, words and numbers of the bundles, and a person's ``question``.
     ``gsco`` is the prompt of GSCo (He et al. 2026) with bare labels, for one or more options; ``options`` asks the same
-    with every member's probability, likeliest option first; ``-single`` is their form for exactly one; ``briefed`` asks
-    for a report from calibrated probabilities, ``question`` for a reply from them; ``question-briefed`` asks
+    with every member's probability, likeliest option first; ``-single`` is their form for exactly one, taken by
+    itself where labels exclude each other; ``briefed`` asks for a report from calibrated probabilities, ``question`` for a reply from them; ``question-briefed`` asks
     ``question`` under the same lines as ``options``. A line of a template whose list the mode does not show is left out.
     """
+    exclusive = bool(findings) and all(finding.exclusive for finding in findings)
+    if (
+        template in ("gsco", "options")
+        and exclusive
+        and len(classes(positions_of(consultation.opinions))) == 1
+    ):
+        template = f"{template}-single"
     name = VERSIONS[template]
     content = files("gsco_pacs").joinpath("prompts", f"{name}.txt").read_bytes()
     values = {**_values(consultation, findings), "question": question}

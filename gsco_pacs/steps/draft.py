@@ -1,5 +1,6 @@
 """draft: asks the generalist, lets stand what the opinions support, and words the rest from the opinions."""
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -7,6 +8,7 @@ from string import Template
 
 from gsco_pacs.domain.findings import (
     Answer,
+    Aside,
     Briefing,
     Consultation,
     Draft,
@@ -82,6 +84,24 @@ def _worded(
         made,
         disagreements=tuple(dict.fromkeys((*disputes, *made.disagreements))),
         objections=tuple(dict.fromkeys(objections)),
+        failures=sum(attempt.gated.unreadable for attempt in attempts),
+    )
+
+
+def ask(
+    briefing: Briefing, consultation: Consultation, generalist: Generalist, pictures: Sequence[Picture]
+) -> Aside:
+    """What the generalist answers to ``briefing``, asked as for a draft but for the record alone."""
+    begun = time.perf_counter()
+    recalled = frozenset(label for case in consultation.cases for label in case.labels)
+    gate = Gate(positions_of(consultation.opinions), briefing.options, recalled)
+    attempts = list(_attempts(briefing, generalist, pictures, gate))
+    return Aside(
+        briefing=briefing,
+        answers=tuple(attempt.answer for attempt in attempts),
+        named=attempts[-1].gated.named,
+        failures=sum(attempt.gated.unreadable for attempt in attempts),
+        seconds=time.perf_counter() - begun,
     )
 
 
@@ -94,7 +114,8 @@ def _attempts(
     if reasons and first.answer.model.name != NAME:
         text = files("gsco_pacs").joinpath("prompts", f"{_RETRY}.txt").read_text(encoding="utf-8")
         again = Template(text).substitute(reasons="; ".join(reasons))
-        yield _attempt(replace(briefing, prompt=f"{briefing.prompt}\n{again}"), generalist, pictures, gate)
+        second = replace(briefing, prompt=f"{briefing.prompt}\n{again}", constrained=briefing.closed)
+        yield _attempt(second, generalist, pictures, gate)
 
 
 def _attempt(briefing: Briefing, generalist: Generalist, pictures: Sequence[Picture], gate: Gate) -> _Attempt:

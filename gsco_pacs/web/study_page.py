@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 from pydantic import TypeAdapter
 
-from gsco_pacs.domain.findings import Briefing, Consultation, Draft, ObjectKind
+from gsco_pacs.domain.findings import Aside, Briefing, Consultation, Draft, ObjectKind
 from gsco_pacs.domain.job import Stage
 from gsco_pacs.sr.reading import as_html
 from gsco_pacs.web.facts import Facts
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _CONSULTATION = TypeAdapter(Consultation)
 _BRIEFING = TypeAdapter(Briefing)
 _DRAFT = TypeAdapter(Draft)
+_ASIDES = TypeAdapter(tuple[Aside, ...])
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Chapter:
     consultation: Consultation | None
     briefing: Briefing | None
     draft: Draft | None
+    also: tuple[Aside, ...]
     narrative: Markup | None
     """The narrative SR as HTML, read back from its stored bytes."""
     reports: tuple["ReportLine", ...]
@@ -59,6 +61,7 @@ def _chapter(facts: Facts, history: "StudyHistory", revision: "Revision") -> Cha
         consultation=consultation_of(revision),
         briefing=_BRIEFING.validate_python(drafted["briefing"]) if drafted else None,
         draft=_DRAFT.validate_python(drafted["draft"]) if drafted else None,
+        also=_ASIDES.validate_python(drafted.get("also", ())) if drafted else (),
         narrative=_narrative(facts, revision),
         reports=revision.reports,
         attempts=revision.attempts,
