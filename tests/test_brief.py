@@ -94,12 +94,12 @@ def test_options_are_ranked_by_all_members_and_stand_right_before_the_answer() -
     assert prompt == (
         "Diagnosis of a chest X-ray.\n"
         "Options: Effusion, Mass, No Finding.\n"
-        "Similar cases (3): 2 Effusion, 1 Mass, 1 No Finding.\n"
+        "Answer with exactly one option.\n"
+        'Similar cases (3): 1 "No Finding", 1 "Mass", 2 "Effusion".\n'
         "Specialist models, likelihood in percent:\n"
-        "80 80 Effusion\n"
-        "80 30 Mass\n"
-        "02 Pneumothorax\n"
-        "Answer with exactly one option."
+        '02 "Pneumothorax"\n'
+        '80 30 "Mass"\n'
+        '80 80 "Effusion"'
     )
 
 
@@ -211,10 +211,10 @@ def test_a_study_whose_tags_give_orders_yields_the_same_briefing(tmp_path: Path)
 PUBLISHED = {
     "briefed-v1.txt": "26fd62550218abef",
     "gsco-single-v1.txt": "fdfd07bfc6e3099e",
-    "options-single-v1.txt": "dab80c3098b705f6",
-    "options-v1.txt": "7dfbdecfc7375677",
+    "options-single-v1.txt": "33579937a9014eab",
+    "options-v1.txt": "89cad7395e52c7a8",
     "question-briefed-v1.txt": "a19740f60d11868c",
     "gsco-v1.txt": "de0a063b6a36f503",
-    "question-v1.txt": "0df6157867c583ad",
+    "question-v1.txt": "644dfad7a7191a69",
     "retry-v1.txt": "3f397d68e6b3c04c",
 }

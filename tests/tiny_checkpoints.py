@@ -203,7 +203,7 @@ def gsco_small(folder: Path) -> Any:
     """Our own architecture, everything in its directory, with nothing out of packages."""
     tokenizer = _tokenizer({"image_token": "<image>"})
     config = SmallGeneralistConfig(
-        text_config=_TEXT, base="none", image_size=32, grid=2, words=[[10], [11, 12]], digits=[20 + n for n in range(10)],
+        text_config=_TEXT, base="none", image_size=32, grid=2, words=[[10, 1], [11, 12]], digits=[20 + n for n in range(10)],
         named=2, image_token_id=2,
     )  # fmt: skip
     processor = make_processor(tokenizer, config.image_size, config.image_tokens, "<image>")

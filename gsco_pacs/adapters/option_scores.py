@@ -12,28 +12,32 @@ from gsco_pacs.domain.findings import Briefing
 
 
 def option_scores(
-    model: Any, tokenizer: Any, inputs: Mapping[str, Tensor], options: Sequence[str], *, single: bool
+    model: Any, tokenizer: Any, inputs: Mapping[str, Tensor], briefing: Briefing
 ) -> dict[str, float]:
     """Option -> probability, after the encoded prompt ``inputs`` (one row).
 
     Where exactly one option applies: the likelihood of each as the beginning of the answer, together 1. Else each
-    for itself: the answer "<option>: yes" against "<option>: no", compared where the two first differ. A configuration
-    with an ``option_bias`` (ours: chosen on validation data) shifts the log-odds by it.
+    for itself: the answer "<option>: yes" against "<option>: no", compared where the two first differ. A model that
+    weighs them against the numbers of an ``options`` briefing (ours: ``weighed``) does so.
     """
-    bias = torch.tensor([getattr(model.config, "option_bias", {}).get(option, 0.0) for option in options])
+    options = briefing.options
     prompt = (_EncoderPrompt if model.config.is_encoder_decoder else _Prompt)(model, inputs)
-    if single:
+    if briefing.single:
         rows = [_tokens(tokenizer, option) for option in options]
         after = prompt.next_tokens([row[:-1] for row in rows])
-        sums = [
+        found = [
             torch.stack([said[i, token] for i, token in enumerate(row)]).sum()
             for row, said in zip(rows, after, strict=True)
         ]
-        return dict(zip(options, (torch.stack(sums).cpu() + bias).softmax(0).tolist(), strict=True))
-    asked = [yes_or_no(tokenizer, option) for option in options]
-    after = prompt.next_tokens([shared for shared, _, _ in asked])
-    odds = [said[-1, yes] - said[-1, no] for (_, yes, no), said in zip(asked, after, strict=True)]
-    return dict(zip(options, (torch.stack(odds).cpu() + bias).sigmoid().tolist(), strict=True))
+    else:
+        asked = [yes_or_no(tokenizer, option) for option in options]
+        after = prompt.next_tokens([shared for shared, _, _ in asked])
+        found = [said[-1, yes] - said[-1, no] for (_, yes, no), said in zip(asked, after, strict=True)]
+    odds = torch.stack(found).cpu()
+    if briefing.by_likelihood and hasattr(model, "weighed"):
+        odds = model.weighed(briefing.prompt, inputs, options, odds, single=briefing.single)
+    scores = odds.softmax(0) if briefing.single else odds.sigmoid()
+    return dict(zip(options, scores.tolist(), strict=True))
 
 
 def likeliest(briefing: Briefing, scores: Mapping[str, float]) -> str:

@@ -25,6 +25,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from gsco_pacs.adapters.arbiter import arbiter_for
 from gsco_pacs.adapters.networks import EfficientNetLite0, in_channels_last
 from gsco_pacs.adapters.photograph_network import imagenet_weights, photographic
 from gsco_pacs.adapters.small_llm import packaged_layers
@@ -51,9 +52,9 @@ class SmallGeneralistConfig(PretrainedConfig):
         grid: int = 3,
         words: Sequence[Sequence[int]] = (),
         digits: Sequence[int] = (),
-        named: int = 4,
+        named: int = 3,
         image_token_id: int = 16,
-        option_bias: Mapping[str, float] | None = None,
+        arbiters: Sequence[Mapping[str, Any]] = (),
         **kwargs: Any,
     ) -> None:
         self.text_config = (
@@ -64,20 +65,20 @@ class SmallGeneralistConfig(PretrainedConfig):
         self.image_size = image_size
         self.grid = grid
         self.words = [list(word) for word in words]
-        """The tokens of each word that the eye may recognise."""
+        """The tokens of each word that the eye may recognise, all equally many (filled up with the end token)."""
         self.digits = list(digits)
         """The tokens of 0 to 9."""
         self.named = named
         """So many words are named of a picture."""
         self.image_token_id = image_token_id
-        self.option_bias = dict(option_bias or {})
-        """Option -> what is added to its log-odds, chosen on validation data."""
+        self.arbiters = list(arbiters)
+        """For each task how far each source is to be trusted, see `adapters.arbiter`."""
         super().__init__(**kwargs)
 
     @property
     def image_tokens(self) -> int:
         """How many tokens stand for one picture: the cells of the grid, the whole, and the words with their percents."""
-        return self.grid**2 + 1 + 3 * self.named
+        return self.grid**2 + 1 + self.named * (2 + len(self.words[0]))
 
 
 class Eye(nn.Module):
@@ -129,12 +130,12 @@ class Projector(nn.Module):
         return out
 
     def tokens(self, standard: Tensor, evidence: Tensor, words: Tensor, digits: Tensor) -> Tensor:
-        """[n, tokens, width]; ``words`` and ``digits``: the embeddings of each word and of 0 to 9, [.., width]."""
+        """[n, tokens, width], the best word last; ``words``: embeddings of their tokens, ``digits``: those of 0 to 9."""
         seen = functional.gelu(self.first(standard))
         seen = functional.normalize(self.second(seen), dim=-1) * words.shape[-1] ** 0.5 * self.scale
-        shares, best = evidence.softmax(-1).topk(self._named)
-        percents = (shares * 100).round().long().clamp(1, 99)
-        named = torch.stack([digits[percents // 10], digits[percents % 10], words[best]], 2)
+        shares, best = (found.flip(1) for found in evidence.softmax(-1).topk(self._named))
+        percents = (shares * 100).round().long().clamp(1, 99)[..., None]
+        named = torch.cat([digits[percents // 10], digits[percents % 10], words[best]], 2)
         return torch.cat([seen + self.place, named.flatten(1, 2)], 1)
 
 
@@ -179,9 +180,29 @@ class SmallGeneralist(PreTrainedModel, GenerationMixin):
         return self.language.embed_tokens
 
     def word_embeddings(self) -> Tensor:
-        """The mean embedding of each word's tokens, [words, width]."""
+        """The embeddings of each word's tokens, [words, tokens, width]."""
         embedding: Tensor = self.language.embed_tokens.weight
-        return torch.stack([embedding[torch.tensor(word)].mean(0) for word in self.config.words])
+        return embedding[torch.tensor(self.config.words)]
+
+    @torch.inference_mode()
+    def weighed(
+        self,
+        prompt: str,
+        inputs: Mapping[str, Tensor],
+        options: Sequence[str],
+        likelihoods: Tensor,
+        *,
+        single: bool,
+    ) -> Tensor:
+        """The log-odds of the options after the arbiter of their task; as they are if it has none."""
+        arbiter = arbiter_for(self.config.arbiters, options, single=single)
+        if arbiter is None:
+            return likelihoods
+        evidence = None
+        if "pixel_values" in inputs:
+            standard = self.projector.standard(self.eye(inputs["pixel_values"]))
+            evidence = self.projector.evidence(standard).mean(0).double().numpy(force=True)
+        return torch.from_numpy(arbiter.log_odds(prompt, evidence, likelihoods.double().numpy(force=True)))
 
     def embedded(self, input_ids: Tensor, features: Tensor | None, evidence: Tensor | None = None) -> Tensor:
         """Embeddings of the tokens, those of the picture at their places; ``features`` as the eye gives them."""

@@ -9,12 +9,12 @@ from transformers import BatchFeature, ProcessorMixin, ViTImageProcessorPil
 from gsco_pacs.adapters.photograph_network import MEAN, STD
 
 IMAGE_TOKEN = "<empty_output>"  # noqa: S105 - a token that SmolLM2's tokenizer has and nobody uses
+# Pictures stand after the text, so that what they show stands right before the answer, always equally far from it.
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
-    "{% if m['content'] is string %}{{ m['content'] }}{% else %}{% for p in m['content'] %}"
-    "{% if p['type'] == 'image' %}"
-    + IMAGE_TOKEN
-    + "{% else %}{{ p['text'] }}{% endif %}{% endfor %}{% endif %}"
+    "{% if m['content'] is string %}{{ m['content'] }}{% else %}"
+    "{% for p in m['content'] if p['type'] == 'text' %}{{ p['text'] }}{% endfor %}"
+    "{% for p in m['content'] if p['type'] == 'image' %}" + IMAGE_TOKEN + "{% endfor %}{% endif %}"
     "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 

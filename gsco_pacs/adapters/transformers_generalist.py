@@ -130,7 +130,7 @@ class TransformersGeneralist:
         )
 
     def _scores(self, briefing: Briefing, inputs: Any) -> dict[str, float]:
-        return option_scores(self._model, self._tokenizer, inputs, briefing.options, single=briefing.single)
+        return option_scores(self._model, self._tokenizer, inputs, briefing)
 
     @cached_property
     def _config(self) -> PretrainedConfig:

@@ -42,8 +42,9 @@ def brief(
 
     Nothing of a DICOM header enters: only labels, words and numbers of the bundles, and a person's ``question``.
     ``gsco`` is the prompt of GSCo (He et al. 2026) with bare labels, for one or more options; ``options`` asks the same
-    with every member's probability, likeliest option first; ``-single`` is their form for exactly one, taken by
-    itself where labels exclude each other; ``briefed`` asks for a report from calibrated probabilities, ``question`` for a reply from them; ``question-briefed`` asks
+    with every member's probability, likeliest option last; ``-single`` is their form for exactly one, taken by itself
+    where labels exclude each other; ``briefed`` asks for a report from calibrated probabilities, ``question`` for a
+    reply from them; ``question-briefed`` asks
     ``question`` under the same lines as ``options``. A line of a template whose list the mode does not show is left out.
     """
     exclusive = bool(findings) and all(finding.exclusive for finding in findings)
@@ -92,7 +93,7 @@ def _values(consultation: Consultation, findings: tuple[Finding, ...]) -> Mappin
         "similar": _counted(recalled, known),
         "plain_options": ", ".join(known),
         "recalled": str(len(recalled)),
-        "tally": ", ".join(f"{n} {label}" for label, n in _counts(recalled).most_common()) or _NONE,
+        "tally": _tally(recalled) or _NONE,
         "ranking": _ranking(consultation.opinions),
         **{presence.value: _estimates(positions, presence) for presence in Presence},
     }
@@ -108,16 +109,22 @@ def _counts(recalled: Iterable[list[str]]) -> Counter[str]:
     return Counter(label for labels in recalled for label in dict.fromkeys(labels))
 
 
-def _ranking(opinions: Iterable[Opinion]) -> str:
-    """A line for each option with every member's percent in two digits, such as "62 07 Mass"; the likeliest first.
+def _tally(recalled: Iterable[list[str]]) -> str:
+    """How many cases show each label, such as '1 "Nodule", 2 "Mass"'; the most frequent last."""
+    return ", ".join(f'{n} "{label}"' for label, n in reversed(_counts(recalled).most_common()))
 
-    The numbers come first because a causal model reads from left to right: at a name it has seen what holds of it.
+
+def _ranking(opinions: Iterable[Opinion]) -> str:
+    """A line for each option with every member's percent in two digits, such as '62 07 "Mass"'; the likeliest last.
+
+    A causal model reads from left to right: at a name it has seen what holds of it, and what matters most stands right
+    before the answer. In quotes a name has the same tokens as at the beginning of an answer.
     """
     held: dict[str, list[float]] = {}
     for opinion in opinions:
         held.setdefault(opinion.finding.label, []).append(opinion.probability)
-    ranked = sorted(held.items(), key=lambda item: -fmean(item[1]))
-    return "".join(f"\n{_two_digits(said)} {label}" for label, said in ranked) or f" {_NONE}"
+    ranked = sorted(held.items(), key=lambda item: fmean(item[1]))
+    return "".join(f'\n{_two_digits(said)} "{label}"' for label, said in ranked) or f" {_NONE}"
 
 
 def _two_digits(probabilities: Sequence[float]) -> str:

@@ -24,7 +24,7 @@ from gsco_pacs.domain.findings import Mode
 from gsco_pacs.training.eyes import Lesson, Seen, learn_words, see, standardise
 from gsco_pacs.training.generalist_batches import Writer
 from gsco_pacs.training.generalist_card import write_card
-from gsco_pacs.training.generalist_check import Figure, as_table, choose_bias, measure, specialists_alone
+from gsco_pacs.training.generalist_check import Figure, as_table, fit_arbiters, measure, specialists_alone
 from gsco_pacs.training.generalist_learning import Recipe, Teacher
 from gsco_pacs.training.generalist_samples import Mixture, Sampler
 from gsco_pacs.training.generalist_tasks import (
@@ -36,6 +36,8 @@ from gsco_pacs.training.generalist_tasks import (
 
 _QUICKLY = 40
 """Between two rounds at most so many images of a task are measured."""
+_WORD = 4
+"""Tokens of a word that the eye recognises: enough to tell all labels apart."""
 _NOT_SAVED = ("eye.", "language.embed_tokens.")
 """What comes out of packages."""
 
@@ -95,13 +97,14 @@ def train_generalist(request: GeneralistRequest, progress: Told) -> Path:
 
 def untrained(layers: Sequence[int], tokenizer: Any, tasks: Sequence[DiagnosisTask]) -> SmallGeneralist:
     """The model before training: eye and language out of the packages, the projector drawn."""
-    words = [
+    labels = [
         tokenizer(label, add_special_tokens=False)["input_ids"] for task in tasks for label in task.labels
     ]
+    words = [[*tokens, *[tokenizer.eos_token_id] * _WORD][:_WORD] for tokens in labels]
     digits = [tokenizer(str(n), add_special_tokens=False)["input_ids"][-1] for n in range(10)]
     text = LlamaConfig(**shape_of_packaged(), num_hidden_layers=len(layers))
     config = SmallGeneralistConfig(
-        text_config=text, layers=layers, words=words, digits=digits, named=min(4, len(words))
+        text_config=text, layers=layers, words=words, digits=digits, named=min(3, len(words))
     )
     model = SmallGeneralist(config)
     model.load_state_dict(completed(model, {}), strict=False)
@@ -203,5 +206,5 @@ def _taught(
                 request.out, model, writer.processor
             )  # so that nothing is lost if the training is ended
     model.load_state_dict(kept)
-    model.config.option_bias = dict(choose_bias(model, writer, seen, tasks))
+    model.config.arbiters = list(fit_arbiters(model, writer, seen, tasks))
     return [*specialists_alone(tasks), *measure(model, writer, seen, tasks)]

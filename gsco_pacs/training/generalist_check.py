@@ -1,17 +1,20 @@
 """How well the small generalist does in every mode on the part of val that it is chosen on."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
+from gsco_pacs.adapters.arbiter import Arbiter, arbiter_for, sources_of
 from gsco_pacs.adapters.labelled_images import truth_of
 from gsco_pacs.adapters.small_generalist import SmallGeneralist
 from gsco_pacs.domain.findings import Mode
 from gsco_pacs.steps.brief import brief
+from gsco_pacs.training.arbitration import as_entry, fitted
 from gsco_pacs.training.eyes import Seen
 from gsco_pacs.training.generalist_batches import Writer, batches, log_likelihoods
 from gsco_pacs.training.generalist_samples import Sample
@@ -71,12 +74,11 @@ def measure(
     """Each task in each mode on its part that is held aside, about ``most`` images of it."""
     model.train(mode=False)
     for task in tasks:
-        bias = np.array([model.config.option_bias.get(label, 0.0) for label in task.labels])
         asked = task.held_aside[:: max(1, len(task.held_aside) // most)] if most else task.held_aside
         truth = truth_of([one.image for one in asked], task.labels)
         for mode in modes:
             samples = samples_of(task, asked, mode)
-            yield _figure(task, mode, log_odds(model, writer, seen, samples) + bias, truth)
+            yield _figure(task, mode, _weighed(model, writer, seen, task, samples), truth)
 
 
 def specialists_alone(tasks: Sequence[DiagnosisTask]) -> Iterator[Figure]:
@@ -107,17 +109,52 @@ def best_bias(odds: Floats, truth: NDArray[np.float32]) -> Floats:
     return biases
 
 
-def choose_bias(
+def fit_arbiters(
     model: SmallGeneralist, writer: Writer, seen: Seen, tasks: Sequence[DiagnosisTask]
-) -> Mapping[str, float]:
-    """The biases of all labels of tasks with several labels, chosen on the donors in the mode with everything shown."""
-    found: dict[str, float] = {}
+) -> Iterator[dict[str, Any]]:
+    """The arbiter of each task, fitted on its donors: real images with what is really said of them, never learnt from.
+
+    Where several labels may apply, what is added to each also moves its best F1 to a probability of one half.
+    """
+    first = 0
     for task in tasks:
-        if not task.single:
-            odds = log_odds(model, writer, seen, samples_of(task, task.donors, Mode.MOED_RAD))
-            truth = truth_of([one.image for one in task.donors], task.labels)
-            found |= dict(zip(task.labels, best_bias(odds, truth).round(3).tolist(), strict=True))
-    return found
+        words = tuple(range(first, first + len(task.labels)))
+        first += len(task.labels)
+        bare = Arbiter(task.labels, words, task.single, {})
+        truth = truth_of([one.image for one in task.donors], task.labels).astype(np.float64)
+        ways: dict[str, Sequence[Sequence[float]]] = {}
+        for mode in ASKED:
+            said = list(_sources(bare, model, writer, seen, samples_of(task, task.donors, mode)))
+            weights, bias = fitted(said, truth, single=task.single)
+            if not task.single:
+                odds = np.stack([np.array(weights) @ np.stack(list(one.values())) + bias for one in said])
+                bias = (np.array(bias) + best_bias(odds, truth.astype(np.float32))).round(4).tolist()
+            ways["+".join(said[0])] = (weights, bias)
+        yield as_entry(Arbiter(task.labels, words, task.single, ways))
+
+
+def _sources(
+    arbiter: Arbiter, model: SmallGeneralist, writer: Writer, seen: Seen, samples: Sequence[Sample]
+) -> Iterator[dict[str, Floats]]:
+    for sample, likelihoods in zip(samples, log_odds(model, writer, seen, samples), strict=True):
+        yield sources_of(arbiter, sample.prompt, _evidence(seen, sample), likelihoods)
+
+
+def _evidence(seen: Seen, sample: Sample) -> Floats | None:
+    if sample.image is None:
+        return None
+    return np.asarray(seen.evidence[seen.rows[sample.image]].numpy(), dtype=np.float64)
+
+
+def _weighed(
+    model: SmallGeneralist, writer: Writer, seen: Seen, task: DiagnosisTask, samples: Sequence[Sample]
+) -> Floats:
+    odds = log_odds(model, writer, seen, samples)
+    arbiter = arbiter_for(model.config.arbiters, task.labels, single=task.single)
+    if arbiter is None:
+        return odds
+    pairs = zip(samples, odds, strict=True)
+    return np.stack([arbiter.log_odds(sample.prompt, _evidence(seen, sample), one) for sample, one in pairs])
 
 
 def _figure(task: DiagnosisTask, mode: Mode, odds: Floats, truth: NDArray[np.float32]) -> Figure:

@@ -23,7 +23,7 @@ class Recipe:
     samples: int = 12000
     tokens: int = 1400
     """In one batch."""
-    learning_rate: float = 8e-4
+    learning_rate: float = 6e-4
     projector_rate: float = 1e-3
     weight_decay: float = 0.01
     warm_up: float = 0.05

@@ -7,13 +7,11 @@ a patient. A training image is therefore told what they say of a validation imag
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from math import exp, log
 from pathlib import Path
-from string import Template
 
 from gsco_pacs.adapters.labelled_images import LabelledImage
-from gsco_pacs.domain.findings import Briefing, Finding, Mode, Opinion, Presence
+from gsco_pacs.domain.findings import Briefing, Consultation, Finding, Mode, Opinion, Presence
 from gsco_pacs.grounding.positions import assessed, positions_of
 from gsco_pacs.steps.brief import brief
 from gsco_pacs.training.generalist_tasks import DiagnosisTask, Heard, Known, Question
@@ -135,9 +133,9 @@ def alike(donors: Sequence[Known], labels: Sequence[str]) -> list[Known]:
 
 
 def asked(question: str) -> str:
-    """The prompt for ``question``, as the node writes it."""
-    text = files("gsco_pacs").joinpath("prompts", "question-v1.txt").read_text(encoding="utf-8")
-    return Template(text.rstrip("\n")).substitute(question=question)
+    """The prompt for ``question`` where nothing is known of the image, as the node writes it."""
+    nothing = Consultation((), (), (), (), ())
+    return brief(nothing, (), Mode.GENERALIST, "question-briefed", question=question).prompt
 
 
 def report(task: DiagnosisTask, image: LabelledImage, heard: Heard, mode: Mode) -> str:
