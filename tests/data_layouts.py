@@ -3,7 +3,7 @@
 import csv
 import json
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ Said = tuple[str, ...]
 class Made:
     """What was written: {key: (group, truth)}, which of it is the official test split, and a file that is needed."""
 
-    cases: dict[str, tuple[str, Said]]
+    cases: Mapping[str, tuple[str, Said]]
     test: set[str] | None
     """None if the split is drawn by us."""
     needed: Path
@@ -70,7 +70,7 @@ def medmnist(name: str, file: str, labels: Sequence[Sequence[int]], said: Sequen
 
 
 def pcam(folder: Path) -> Made:
-    cases = {}
+    cases: dict[str, tuple[str, Said]] = {}
     for split in ("train", "valid", "test"):
         stem = folder / f"camelyonpatch_level_2_split_{split}"
         for member, array in (
@@ -95,7 +95,7 @@ OCT = {"AMD": "age-related macular degeneration", "CNV": "choroidal neovasculari
 
 def retoct(folder: Path) -> Made:
     root = folder / "RetinalOCT_Dataset" / "RetinalOCT_Dataset"
-    cases = {}
+    cases: dict[str, tuple[str, Said]] = {}
     for split in ("train", "val", "test"):
         for name, words in OCT.items():
             key = f"{split}/{name}/{name.lower()}_{split}_1.jpg"
@@ -105,7 +105,7 @@ def retoct(folder: Path) -> Made:
 
 
 def dermnet(folder: Path) -> Made:
-    cases = {}
+    cases: dict[str, tuple[str, Said]] = {}
     for split in ("train", "test"):
         for n, name in enumerate(DERMNET_CLASSES):
             key = f"{split}/{name}/{n}.jpg"
@@ -218,7 +218,7 @@ def cbis(kind: str) -> Callable[[Path], Made]:
 
 
 def spine(folder: Path) -> Made:
-    cases = {}
+    cases: dict[str, tuple[str, Said]] = {}
     for half in ("train", "test"):
         lesions = (
             ("a", "Osteophytes"),
@@ -243,7 +243,7 @@ def child(folder: Path) -> Made:
     columns = ("No finding", "Bronchitis", "Brocho-pneumonia", "Other disease", "Bronchiolitis", "Situs inversus",
                "Pneumonia", "Pleuro-pneumonia", "Diagphramatic hernia", "Tuberculosis", "Congenital emphysema", "CPAM",
                "Hyaline membrane disease", "Mediastinal tumor", "Lung tumor")  # fmt: skip
-    cases = {}
+    cases: dict[str, tuple[str, Said]] = {}
     for half in ("train", "test"):
         rows = []
         for image, found in (("a", "Pneumonia"), ("a", "CPAM"), ("b", "No finding")):
@@ -284,7 +284,7 @@ def vqa_rad(folder: Path) -> Made:
 
 
 def slake(folder: Path) -> Made:
-    cases = {}
+    cases: dict[str, tuple[str, Said]] = {}
     for n, name in enumerate(("train", "validate", "test")):
         image = f"xmlab{n}/source.jpg"
         picture(folder / "imgs" / image)
@@ -296,7 +296,7 @@ def slake(folder: Path) -> Made:
 
 
 def path_vqa(folder: Path) -> Made:
-    cases = {}
+    cases: dict[str, tuple[str, Said]] = {}
     for split in ("train", "val", "test"):
         picture(folder / "pvqa" / "images" / split / f"{split}_0000.jpg")
         needed = folder / "pvqa" / "qas" / split / f"{split}_qa.pkl"
@@ -309,7 +309,7 @@ def path_vqa(folder: Path) -> Made:
 
 
 def pmc_vqa(folder: Path) -> Made:
-    cases = {}
+    cases: dict[str, tuple[str, Said]] = {}
     for half in ("train", "test"):
         row = {"Figure_path": f"PMC_{half}.jpg", "Caption": "A scan.", "Question": "Which plane?"}
         row |= {f"Choice {letter}": f" {letter}:{word}" for letter, word in zip("ABCD", PLANES, strict=True)}
@@ -335,7 +335,9 @@ def vqa_med(folder: Path) -> Made:
     for root, name, pictures, line in places:
         needed = text(folder / root / name, f"{line}\n")
         picture(folder / root / pictures / f"{line[0]}.jpg")
-    cases = {f"{image}.jpg#0": (f"{image}.jpg", ("in what plane?", "axial")) for image in "ab"}
+    cases: dict[str, tuple[str, Said]] = {
+        f"{image}.jpg#0": (f"{image}.jpg", ("in what plane?", "axial")) for image in "ab"
+    }
     cases["c.jpg#0"] = ("c.jpg", ("what is wrong?", "(large) lipoma", "fatty mass", "lipoma"))
     return Made(cases, {"c.jpg#0"}, needed)
 
