@@ -23,6 +23,8 @@ from gsco_pacs.training.generalist_tasks import DiagnosisTask, Known
 ASKED = (Mode.GENERALIST, Mode.MOED, Mode.RAD, Mode.MOED_RAD)
 _TOKENS = 4000
 _CASES = 10
+_DONORS = 120
+"""About so many donors of a task are enough for the few weights of its arbiter."""
 Floats = NDArray[np.float64]
 
 
@@ -121,10 +123,11 @@ def fit_arbiters(
         words = tuple(range(first, first + len(task.labels)))
         first += len(task.labels)
         bare = Arbiter(task.labels, words, task.single, {})
-        truth = truth_of([one.image for one in task.donors], task.labels).astype(np.float64)
+        donors = task.donors[:: max(1, round(len(task.donors) / _DONORS))]
+        truth = truth_of([one.image for one in donors], task.labels).astype(np.float64)
         ways: dict[str, Sequence[Sequence[float]]] = {}
         for mode in ASKED:
-            said = list(_sources(bare, model, writer, seen, samples_of(task, task.donors, mode)))
+            said = list(_sources(bare, model, writer, seen, samples_of(task, donors, mode)))
             weights, bias = fitted(said, truth, single=task.single)
             if not task.single:
                 odds = np.stack([np.array(weights) @ np.stack(list(one.values())) + bias for one in said])
