@@ -13,7 +13,7 @@ P, U, A = Presence.PRESENT, Presence.UNCERTAIN, Presence.ABSENT
 SHOWN = (FINDINGS[0], FINDINGS[6], FINDINGS[-1])
 OPTIONS = tuple(finding.label for finding in SHOWN)
 LANGUAGE = np.array([-1.0, -2.0, -3.0])
-BARE = Arbiter(OPTIONS, (4, 0, 2), single=True, ways={})
+BARE = Arbiter("chest X-ray", OPTIONS, (4, 0, 2), single=True, ways={})
 
 
 def prompt(mode: Mode) -> str:
@@ -39,13 +39,19 @@ def test_what_the_mode_does_not_show_is_not_weighed() -> None:
 
 def test_an_arbiter_serves_its_options_in_any_order_and_no_others() -> None:
     ways = {"language": ([1.0], [0.0, 5.0, 0.0])}
-    entry = as_entry(Arbiter(OPTIONS, (4, 0, 2), single=True, ways=ways))
-    turned = arbiter_for([entry], OPTIONS[::-1], single=True)
+    entry = as_entry(Arbiter("chest X-ray", OPTIONS, (4, 0, 2), single=True, ways=ways))
+    asked = prompt(Mode.MOED)
+    turned = arbiter_for([entry], asked, OPTIONS[::-1], single=True)
     assert turned is not None
     assert turned.words == (2, 0, 4)
     assert turned.log_odds("Which?", None, LANGUAGE[::-1]).argmax() == 1
-    assert arbiter_for([entry], OPTIONS[:2], single=True) is None
-    assert arbiter_for([entry], OPTIONS, single=False) is None
+    assert arbiter_for([entry], asked, OPTIONS[:2], single=True) is None
+    assert arbiter_for([entry], asked, OPTIONS, single=False) is None
+
+
+def test_an_arbiter_of_another_examination_with_the_same_options_is_not_asked() -> None:
+    entry = as_entry(Arbiter("breast ultrasound", OPTIONS, (4, 0, 2), single=True, ways={}))
+    assert arbiter_for([entry], prompt(Mode.MOED), OPTIONS, single=True) is None
 
 
 def test_a_mixture_of_sources_that_was_never_fitted_leaves_the_language_alone() -> None:

@@ -91,7 +91,7 @@ def test_a_study_that_is_sent_comes_back_as_two_draft_reports(
             "COMPLETE", "UNVERIFIED", "PRELIMINARY",
         )  # fmt: skip
     products = history.revisions[0].products
-    assert len(products[Stage.CONSULT]["opinions"]) == 15
+    assert len(products[Stage.CONSULT]["opinions"]) == 2 * 15  # each member has one of each finding
     assert len(products[Stage.CONSULT]["cases"]) == 10
     assert products[Stage.DRAFT]["briefing"]["prompt"]
 

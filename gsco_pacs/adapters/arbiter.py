@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+_ABOUT = re.compile(r"^Diagnosis of an? (?P<examines>.+)\.$", re.MULTILINE)
 _LINE = re.compile(r'^(?P<said>\d\d(?: \d\d)*) "(?P<label>[^"]+)"$', re.MULTILINE)
 _CASES = re.compile(r"^Similar cases \((?P<n>\d+)\): (?P<tally>.+)\.$", re.MULTILINE)
 _COUNT = re.compile(r'(?P<n>\d+) "(?P<label>[^"]+)"')
@@ -25,6 +26,8 @@ SOURCES = ("opinions", "cases", "eye", "language")
 class Arbiter:
     """The weights of one task, by which sources there are."""
 
+    examines: str
+    """What the task looks at, in the words of its prompt: two tasks may have the same options."""
     options: tuple[str, ...]
     words: tuple[int, ...]
     """The eye's word for each option."""
@@ -43,17 +46,20 @@ class Arbiter:
 
 
 def arbiter_for(
-    arbiters: Sequence[Mapping[str, Any]], options: Sequence[str], *, single: bool
+    arbiters: Sequence[Mapping[str, Any]], prompt: str, options: Sequence[str], *, single: bool
 ) -> Arbiter | None:
-    """The arbiter of the task with exactly these options, in their order; None if there is no such task."""
+    """The arbiter of the task that ``prompt`` is about, with exactly these options, in their order; None without one."""
+    about = _ABOUT.search(prompt)
     for given in arbiters:
-        if set(given["options"]) == set(options) and given["single"] == single:
+        known = about is not None and about["examines"] == given["examines"]
+        if known and set(given["options"]) == set(options) and given["single"] == single:
             places = [list(given["options"]).index(option) for option in options]
             ways = {
                 name: (weights, [bias[place] for place in places])
                 for name, (weights, bias) in given["ways"].items()
             }
-            return Arbiter(tuple(options), tuple(given["words"][place] for place in places), single, ways)
+            words = tuple(given["words"][place] for place in places)
+            return Arbiter(given["examines"], tuple(options), words, single, ways)
     return None
 
 

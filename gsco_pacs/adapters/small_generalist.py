@@ -195,7 +195,7 @@ class SmallGeneralist(PreTrainedModel, GenerationMixin):
         single: bool,
     ) -> Tensor:
         """The log-odds of the options after the arbiter of their task; as they are if it has none."""
-        arbiter = arbiter_for(self.config.arbiters, options, single=single)
+        arbiter = arbiter_for(self.config.arbiters, prompt, options, single=single)
         if arbiter is None:
             return likelihoods
         evidence = None

@@ -23,8 +23,6 @@ from gsco_pacs.training.generalist_tasks import DiagnosisTask, Known
 ASKED = (Mode.GENERALIST, Mode.MOED, Mode.RAD, Mode.MOED_RAD)
 _TOKENS = 4000
 _CASES = 10
-_DONORS = 120
-"""About so many donors of a task are enough for the few weights of its arbiter."""
 Floats = NDArray[np.float64]
 
 
@@ -122,18 +120,17 @@ def fit_arbiters(
     for task in tasks:
         words = tuple(range(first, first + len(task.labels)))
         first += len(task.labels)
-        bare = Arbiter(task.labels, words, task.single, {})
-        donors = task.donors[:: max(1, round(len(task.donors) / _DONORS))]
-        truth = truth_of([one.image for one in donors], task.labels).astype(np.float64)
+        bare = Arbiter(task.examines, task.labels, words, task.single, {})
+        truth = truth_of([one.image for one in task.donors], task.labels).astype(np.float64)
         ways: dict[str, Sequence[Sequence[float]]] = {}
         for mode in ASKED:
-            said = list(_sources(bare, model, writer, seen, samples_of(task, donors, mode)))
+            said = list(_sources(bare, model, writer, seen, samples_of(task, task.donors, mode)))
             weights, bias = fitted(said, truth, single=task.single)
             if not task.single:
                 odds = np.stack([np.array(weights) @ np.stack(list(one.values())) + bias for one in said])
                 bias = (np.array(bias) + best_bias(odds, truth.astype(np.float32))).round(4).tolist()
             ways["+".join(said[0])] = (weights, bias)
-        yield as_entry(Arbiter(task.labels, words, task.single, ways))
+        yield as_entry(Arbiter(task.examines, task.labels, words, task.single, ways))
 
 
 def _sources(
@@ -153,7 +150,7 @@ def _weighed(
     model: SmallGeneralist, writer: Writer, seen: Seen, task: DiagnosisTask, samples: Sequence[Sample]
 ) -> Floats:
     odds = log_odds(model, writer, seen, samples)
-    arbiter = arbiter_for(model.config.arbiters, task.labels, single=task.single)
+    arbiter = arbiter_for(model.config.arbiters, samples[0].prompt, task.labels, single=task.single)
     if arbiter is None:
         return odds
     pairs = zip(samples, odds, strict=True)
