@@ -1,6 +1,7 @@
 """Drafts: who is asked how often, what of the answers stands, and what can never stand whatever is said."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import hypothesis.strategies as st
 import pytest
@@ -10,6 +11,8 @@ from gsco_pacs.adapters.structured_generalist import StructuredGeneralist
 from gsco_pacs.domain.findings import Answer, Briefing, Consultation, Draft, Mode, Presence
 from gsco_pacs.grounding.labeller import mentions
 from gsco_pacs.grounding.lexicon import Lexicon, Term
+from gsco_pacs.grounding.positions import positions_of
+from gsco_pacs.grounding.wording import finding_statements
 from gsco_pacs.ports import Generalist, Picture
 from gsco_pacs.steps.brief import brief
 from gsco_pacs.steps.draft import ask, draft
@@ -232,3 +235,13 @@ def test_an_answer_for_the_record_is_kept_with_its_prompt_and_changes_nothing() 
     aside = ask(brief(found, FINDINGS, Mode.RAD, "gsco"), found, ScriptedGeneralist("Mass"), ())
     assert (aside.briefing.mode, aside.named, aside.failures) == (Mode.RAD, ("Mass",), 0)
     assert [answer.text for answer in aside.answers] == ["Mass"]
+
+
+def test_of_many_doubts_the_five_likeliest_are_named_with_their_means_and_the_rest_is_counted() -> None:
+    likely = [replace(opinion(label, U), probability=0.2 + n / 100) for n, label in enumerate(WORDS)]
+    seconds = [replace(each, specialist="second", probability=each.probability + 0.1) for each in likely]
+    (sentence,) = finding_statements(positions_of((*likely, *seconds)))
+    assert sentence.labels == tuple(positions_of(likely))
+    assert "further findings are less likely" in sentence.text
+    assert [words for words in WORDS.values() if words in sentence.text.lower()] == list(WORDS.values())[3:]
+    assert "mean estimates are 32 %" in sentence.text

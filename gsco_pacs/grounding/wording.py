@@ -16,6 +16,9 @@ NAME = "structured"
 DENIED_BELOW = 0.05
 """Only what is at most this probable is denied by name: a missed threshold alone does not rule a finding out."""
 
+DOUBTS = 5
+"""At most so many findings are called possible by name; all of them stand among the opinions."""
+
 NEGATIVES = 3
 """At most so many findings are denied by name; nobody reads a list of everything that is absent."""
 
@@ -116,15 +119,24 @@ def _of_classes(group: Sequence[Position], *, estimated: bool) -> Iterator[State
 
 
 def _doubted(positions: tuple[Position, ...], *, estimated: bool) -> Statement:
-    """Such as "Pneumonia and atelectasis are possible; the estimates are 31 % and 10 %."."""
+    """Such as "Pneumonia and atelectasis are possible; the estimates are 31 % and 10 %."; the likeliest by name."""
     if len(positions) == 1:
         alone = uncertain_statement(positions[0])
         return alone if estimated else replace(alone, text=f"Possible {positions[0].finding.text}.")
-    listed = _listing("", positions, Presence.UNCERTAIN, " are possible")
-    if not estimated:
-        return listed
-    estimates = _joined([_percents(position, "or") for position in positions], "and")
-    return replace(listed, text=f"{listed.text[:-1]}; the estimates are {estimates}.")
+    likeliest = sorted(positions, key=_mean, reverse=True)[:DOUBTS]
+    named = tuple(position for position in positions if position in likeliest)
+    text = _listing("", named, Presence.UNCERTAIN, " are possible").text[:-1]
+    if estimated:
+        means = "mean estimates" if any(len(position.opinions) > 1 for position in named) else "estimates"
+        text += f"; the {means} are {_joined([percent(_mean(position)) for position in named], 'and')}"
+    if further := len(positions) - len(named):
+        text += f"; {further} further finding{'s are' if further > 1 else ' is'} less likely"
+    whole = _listing("", positions, Presence.UNCERTAIN, " are possible")
+    return replace(whole, text=f"{text}.")
+
+
+def _mean(position: Position) -> float:
+    return fmean(opinion.probability for opinion in position.opinions)
 
 
 def _estimate(position: Position) -> str:
@@ -136,8 +148,7 @@ def _estimate(position: Position) -> str:
 def _percents(position: Position, conjunction: str) -> str:
     """Each estimate; of more than two the mean and the number."""
     if len(position.opinions) > 2:
-        mean = fmean(opinion.probability for opinion in position.opinions)
-        return f"{percent(mean)} on average of {len(position.opinions)}"
+        return f"{percent(_mean(position))} on average of {len(position.opinions)}"
     return _joined([percent(opinion.probability) for opinion in position.opinions], conjunction)
 
 
