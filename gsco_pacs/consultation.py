@@ -4,6 +4,7 @@
     draft stage     refer → brief → draft → compare → compose
     deliver stage   deliver
 
+What one bundle does in the consult stage, up to ``explain``, is ``sessions.py``.
 Each stage is saved before the next begins, so a retry goes on from the last finished one.
 Walk 1 is ``intake.py``; the two share nothing but the job's row.
 """

@@ -19,7 +19,6 @@ _ABOUT = re.compile(r"^Diagnosis of an? (?P<examines>.+)\.$", re.MULTILINE)
 _LINE = re.compile(r'^(?P<said>\d\d(?: \d\d)*) "(?P<label>[^"]+)"$', re.MULTILINE)
 _CASES = re.compile(r"^Similar cases \((?P<n>\d+)\): (?P<tally>.+)\.$", re.MULTILINE)
 _COUNT = re.compile(r'(?P<n>\d+) "(?P<label>[^"]+)"')
-SOURCES = ("opinions", "cases", "eye", "language")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -40,6 +40,9 @@ class Section(BaseModel):
     """A frozen part of the metadata; a key that is not known is a mistake."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+SectionT = TypeVar("SectionT", bound=Section)
 
 
 class CodeEntry(Section):
@@ -198,10 +201,15 @@ class GscoSection(Section):
 
 
 def read_metadata(content: bytes) -> tuple[dict[str, Any], GscoSection]:
-    """All of metadata.json and its checked `gsco` section; BrokenBundleError says what is wrong in it."""
+    """All of metadata.json of a bundle that classifies, and its checked `gsco` section, as ``read_section``."""
+    return read_section(content, GscoSection)
+
+
+def read_section(content: bytes, kind: type[SectionT]) -> tuple[dict[str, Any], SectionT]:
+    """All of metadata.json and its `gsco` section as ``kind``; BrokenBundleError says what is wrong in it."""
     try:
         metadata = json.loads(content)
-        return metadata, GscoSection.model_validate(metadata["gsco"])
+        return metadata, kind.model_validate(metadata["gsco"])
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         raise BrokenBundleError(f"{METADATA}: {error}") from error
 

@@ -1,12 +1,10 @@
 """The `gsco` section of a bundle that segments: which series, how a volume is prepared, and what its segments mean."""
 
-import json
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from gsco_pacs.adapters.bundle_format import METADATA, CodeEntry, FindingEntry, Section
-from gsco_pacs.domain.errors import BrokenBundleError
+from gsco_pacs.adapters.bundle_format import CodeEntry, FindingEntry, Section, read_section
 
 Millimetres = tuple[float, float, float]
 """Along right-left, back-front and feet-head."""
@@ -75,9 +73,5 @@ class SegmentationSection(Section):
 
 
 def read_segmentation(content: bytes) -> tuple[dict[str, Any], SegmentationSection]:
-    """All of metadata.json and its checked `gsco` section; BrokenBundleError says what is wrong in it."""
-    try:
-        metadata = json.loads(content)
-        return metadata, SegmentationSection.model_validate(metadata["gsco"])
-    except (ValueError, KeyError, TypeError, ValidationError) as error:
-        raise BrokenBundleError(f"{METADATA}: {error}") from error
+    """All of metadata.json of a bundle that segments, and its checked `gsco` section, as ``read_section``."""
+    return read_section(content, SegmentationSection)

@@ -8,7 +8,8 @@ from importlib.resources import files
 from string import Template
 
 from gsco_pacs.datasets.cases import EvaluationCase, Task
-from gsco_pacs.domain.findings import Answer, Briefing, Consultation, Draft, Finding, Mode, ModelIdentity
+from gsco_pacs.domain.findings import Answer, Briefing, Consultation, Draft, Finding, Mode
+from gsco_pacs.evaluation.overheard import Overheard
 from gsco_pacs.evaluation.records import AnswerRecord, CaseRecord, Variant
 from gsco_pacs.grounding.options import NotAnOptionError, chosen
 from gsco_pacs.ports import Generalist, Picture
@@ -56,27 +57,11 @@ def inquiry(
     return Inquiry(record, case, variant, briefing, findings, consultation)
 
 
-class _Listener:
-    """Keeps what the generalist answered, so that every call is counted."""
-
-    def __init__(self, inner: Generalist) -> None:
-        self._inner = inner
-        self.answers: list[Answer] = []
-
-    @property
-    def identity(self) -> ModelIdentity:
-        return self._inner.identity
-
-    def answer(self, briefing: Briefing, pictures: Sequence[Picture]) -> Answer:
-        self.answers.append(self._inner.answer(briefing, pictures))
-        return self.answers[-1]
-
-
 def asked(generalist: Generalist, inquiry: Inquiry) -> AnswerRecord:
     """The answer; one that is not made of the options is asked for once more, then it is a failure and never a guess."""
     begun = time.perf_counter()
     pictures = inquiry.case.images.pictures()
-    listener = _Listener(generalist)
+    listener = Overheard(generalist)
     if inquiry.record.task is Task.DIAGNOSIS:
         text, labels, failure = _diagnosed(listener, inquiry, pictures)
     elif inquiry.record.task is Task.REPORT:
@@ -102,7 +87,7 @@ def asked(generalist: Generalist, inquiry: Inquiry) -> AnswerRecord:
 _Read = tuple[str, tuple[str, ...], str]
 
 
-def _diagnosed(generalist: _Listener, inquiry: Inquiry, pictures: Sequence[Picture]) -> _Read:
+def _diagnosed(generalist: Overheard, inquiry: Inquiry, pictures: Sequence[Picture]) -> _Read:
     first = generalist.answer(inquiry.briefing, pictures)
     labels, failure = _read(first, inquiry)
     if not failure:
@@ -129,7 +114,7 @@ def _read(answer: Answer, inquiry: Inquiry) -> tuple[tuple[str, ...], str]:
     return labels, ""
 
 
-def _reported(generalist: _Listener, inquiry: Inquiry, pictures: Sequence[Picture]) -> _Read:
+def _reported(generalist: Overheard, inquiry: Inquiry, pictures: Sequence[Picture]) -> _Read:
     if inquiry.briefing.template == PUBLISHED:  # the paper measures the generalist's own words
         said = generalist.answer(inquiry.briefing, pictures).text
         return said, (), "" if said else "nothing was said"

@@ -17,6 +17,7 @@ from gsco_pacs.domain.findings import (
     Presence,
     SimilarCase,
 )
+from gsco_pacs.evaluation.overheard import Overheard
 from gsco_pacs.grounding.gate import Gate, Gated, Violation
 from gsco_pacs.grounding.labeller import mentions
 from gsco_pacs.grounding.lexicon import Lexicon, Term
@@ -66,24 +67,6 @@ class Honesty:
     """Calls of the generalist, retries included."""
 
 
-class _Listener:
-    """A generalist that is overheard: its answers are kept in their order."""
-
-    def __init__(self, inner: Generalist) -> None:
-        self._inner = inner
-        self.answers: list[Answer] = []
-
-    @property
-    def identity(self) -> ModelIdentity:
-        """That of the generalist itself."""
-        return self._inner.identity
-
-    def answer(self, briefing: Briefing, pictures: Sequence[Picture]) -> Answer:
-        """The answer of the generalist itself."""
-        self.answers.append(self._inner.answer(briefing, pictures))
-        return self.answers[-1]
-
-
 def honesty(
     generalist: Generalist,
     findings: tuple[Finding, ...],
@@ -98,7 +81,7 @@ def honesty(
     gated: Counter[str] = Counter()
     own_wording = asked = 0
     for consultation in synthetic_consultations(findings, n, seed):
-        listener = _Listener(generalist)
+        listener = Overheard(generalist)
         briefing = brief(consultation, findings, mode, template)
         made = draft(briefing, consultation, listener, pictures)
         raw.update(_violated(briefing, consultation, listener.answers[0]))

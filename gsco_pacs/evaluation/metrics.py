@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 Floats = NDArray[np.floating]
-Metric = Callable[[Floats, Floats], float]
 
 
 @dataclass(frozen=True)

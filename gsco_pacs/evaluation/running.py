@@ -1,6 +1,5 @@
 """Runs cases through the specialists and the generalist; what is already in the run's folder is not done again."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -147,11 +146,3 @@ def must_be_the_same(folder: RunFolder, name: str, sha256: str) -> bool:
     if before and (before[0].name, before[0].sha256) != (name, sha256):
         raise ConfigError(f"{folder.path}: {before[0].name} answered in this run; give another folder.")
     return bool(before)
-
-
-def by_data_set(records: Sequence[CaseRecord]) -> dict[tuple[str, str], list[CaseRecord]]:
-    """Data set and split -> its cases, in their order."""
-    found: dict[tuple[str, str], list[CaseRecord]] = defaultdict(list)
-    for record in records:
-        found[record.dataset, record.split].append(record)
-    return dict(found)

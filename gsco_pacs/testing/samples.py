@@ -1,4 +1,4 @@
-"""The demo's studies: a synthetic chest radiograph, and real CT, MR and US examples that no shipped model fits."""
+"""The demo's studies: a synthetic chest radiograph, and real CT, MR and US examples that no route takes: they name no body part."""
 
 import shutil
 from pathlib import Path
