@@ -14,6 +14,7 @@ from rich.markup import escape
 from gsco_pacs import __version__
 from gsco_pacs.cli_evaluate import bench, evaluate
 from gsco_pacs.cli_models import models, train
+from gsco_pacs.cli_network import network
 from gsco_pacs.config import Config, find_config, load_config
 from gsco_pacs.domain.errors import GscoError
 from gsco_pacs.domain.job import Stage, State
@@ -23,6 +24,7 @@ app.add_typer(train, name="train")
 app.add_typer(models, name="models")
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(bench, name="bench")
+app.add_typer(network)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 StudyUid = Annotated[str, typer.Argument(help="Study Instance UID.")]
@@ -239,23 +241,6 @@ def cancel(context: typer.Context, uid: StudyUid) -> None:
     from gsco_pacs.processes.commands import open_upkeep
 
     print(open_upkeep(_config(context)).cancel(uid, getpass.getuser()))
-
-
-@app.command()
-def send(
-    context: typer.Context,
-    paths: Annotated[list[Path], typer.Argument(help="DICOM files or folders.")],
-    host: Annotated[str | None, typer.Option(help="Default: this node.")] = None,
-    port: Annotated[int | None, typer.Option(help="Default: this node's port.")] = None,
-    ae_title: Annotated[str | None, typer.Option(help="Called AE title. Default: this node's.")] = None,
-    calling_ae: Annotated[str, typer.Option(help="Calling AE title.")] = "GSCO_SEND",
-) -> None:
-    """Send DICOM files by C-STORE, to this node unless another SCP is named."""
-    from gsco_pacs.processes.commands import send_to
-
-    failed = send_to(_config(context), paths, host=host, port=port, ae_title=ae_title, calling_ae=calling_ae)
-    if failed:
-        raise typer.Exit(1)
 
 
 @app.command()

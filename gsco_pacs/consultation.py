@@ -15,7 +15,6 @@ from datetime import datetime
 from itertools import groupby
 
 from gsco_pacs import __version__
-from gsco_pacs.config import Equipment, RouteSettings
 from gsco_pacs.domain.errors import NotApplicableError, PermanentError
 from gsco_pacs.domain.findings import (
     Aside,
@@ -34,6 +33,8 @@ from gsco_pacs.domain.priors import Prior
 from gsco_pacs.domain.study import StoredFile, Study
 from gsco_pacs.ports import Asked, Destination, Generalist, InputContract, Segmenter
 from gsco_pacs.sessions import outlining, sessions
+from gsco_pacs.settings.processes import Equipment
+from gsco_pacs.settings.routes import RouteSettings
 from gsco_pacs.sr.evidence import Origin
 from gsco_pacs.sr.source import read_header
 from gsco_pacs.steps.brief import brief

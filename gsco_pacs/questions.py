@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from gsco_pacs import __version__
-from gsco_pacs.config import Equipment, RouteSettings
 from gsco_pacs.consultation import SHOWN
 from gsco_pacs.domain.findings import Consultation, Mode, Provenance, Report
 from gsco_pacs.domain.question import Reply
 from gsco_pacs.domain.study import StoredFile, Study
 from gsco_pacs.ports import Generalist
+from gsco_pacs.settings.processes import Equipment
+from gsco_pacs.settings.routes import RouteSettings
 from gsco_pacs.sr.source import read_header
 from gsco_pacs.steps.brief import brief
 from gsco_pacs.steps.compose import compose_reply

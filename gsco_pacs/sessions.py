@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from gsco_pacs.config import RouteSettings
 from gsco_pacs.domain.errors import PermanentError
 from gsco_pacs.domain.findings import (
     Exclusion,
@@ -15,6 +14,7 @@ from gsco_pacs.domain.findings import (
 )
 from gsco_pacs.domain.study import StoredFile
 from gsco_pacs.ports import Segmenter, Specialist
+from gsco_pacs.settings.routes import RouteSettings
 from gsco_pacs.sr.evidence import Made, Origin
 from gsco_pacs.steps.consult import consult
 from gsco_pacs.steps.explain import Viewing

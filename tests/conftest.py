@@ -10,7 +10,6 @@ import pytest
 from hypothesis import settings
 from pydicom import Dataset
 
-from gsco_pacs.config import Equipment
 from gsco_pacs.domain.findings import (
     Code,
     Consultation,
@@ -25,6 +24,7 @@ from gsco_pacs.domain.findings import (
     Statement,
 )
 from gsco_pacs.domain.study import Instance, Study
+from gsco_pacs.settings.processes import Equipment
 from gsco_pacs.sr.source import read_header
 from gsco_pacs.steps.compose import compose
 from gsco_pacs.testing.pacs import LoopbackPacs

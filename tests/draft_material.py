@@ -13,7 +13,6 @@ from typing import Any
 
 from pydicom import Dataset
 
-from gsco_pacs.config import Equipment
 from gsco_pacs.domain.findings import (
     Answer,
     Code,
@@ -35,6 +34,7 @@ from gsco_pacs.domain.findings import (
     Statement,
 )
 from gsco_pacs.domain.study import Instance, Study
+from gsco_pacs.settings.processes import Equipment
 from gsco_pacs.steps.compose import compose
 
 AT = datetime(2026, 3, 4, 15, 16, 17)  # noqa: DTZ001 - reports are dated in local time

@@ -11,19 +11,13 @@ from pydantic_core import PydanticUndefined
 
 from gsco_pacs import cli
 from gsco_pacs.conditions import All, AnyOf, Match, Not, OneImage, Settings
-from gsco_pacs.config import (
-    Config,
-    DimseDestination,
-    FolderDestination,
-    GateSettings,
-    OpenAIGeneralist,
-    RouteSettings,
-    Sender,
-    StructuredGeneralist,
-    TransformersGeneralist,
-)
+from gsco_pacs.config import Config
 from gsco_pacs.datasets.registry import as_markdown
 from gsco_pacs.domain.job import ACTIVE, MOVES, SETTLED, Stage, State
+from gsco_pacs.settings.destinations import DimseDestination, FolderDestination
+from gsco_pacs.settings.generalists import OpenAIGeneralist, StructuredGeneralist, TransformersGeneralist
+from gsco_pacs.settings.receiver import Sender
+from gsco_pacs.settings.routes import GateSettings, RouteSettings
 
 DOCS = Path(__file__).parents[1] / "docs"
 CONDITIONS = (All, AnyOf, Match, Not, OneImage)

@@ -19,7 +19,7 @@ from gsco_pacs.adapters.file_store import FileStore
 from gsco_pacs.adapters.job_ledger import Claim, JobLedger
 from gsco_pacs.adapters.ledger import Database, Ledger
 from gsco_pacs.adapters.queue import open_app
-from gsco_pacs.config import Config, Receiver, Sender
+from gsco_pacs.config import Config
 from gsco_pacs.domain.findings import (
     Answer,
     Briefing,
@@ -44,6 +44,7 @@ from gsco_pacs.domain.job import Event, Stage
 from gsco_pacs.domain.study import Decision, Instance, Peer, Routing, Study, Trial
 from gsco_pacs.intake import HEADER
 from gsco_pacs.processes.question_door import QuestionDoor
+from gsco_pacs.settings.receiver import Receiver, Sender
 from gsco_pacs.sr.source import read_header
 from gsco_pacs.steps.compose import compose
 from gsco_pacs.steps.receive import receive

@@ -18,10 +18,10 @@ from pydicom.uid import (
     JPEGLosslessSV1,
 )
 
-from gsco_pacs.config import Equipment
 from gsco_pacs.domain.study import Instance, StoredFile, Study
 from gsco_pacs.pixels.display import display
 from gsco_pacs.pixels.opening import open_image
+from gsco_pacs.settings.processes import Equipment
 from gsco_pacs.sr.evidence import Origin
 from gsco_pacs.testing.phantoms import make_dx
 

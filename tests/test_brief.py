@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian
 
-from gsco_pacs.config import RouteSettings
 from gsco_pacs.consultation import consult_stage
 from gsco_pacs.domain.findings import Briefing, Consultation, Mode, ModelIdentity, Presence, SimilarCase
 from gsco_pacs.domain.study import Instance, StoredFile
 from gsco_pacs.ports import InputContract, Look, Picture, Pooling, Thresholds
+from gsco_pacs.settings.routes import RouteSettings
 from gsco_pacs.steps.brief import VERSIONS, brief
 from gsco_pacs.testing.phantoms import encoded, make_dx
 from tests.briefing_material import FINDINGS, consultation, opinion

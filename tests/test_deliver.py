@@ -25,7 +25,6 @@ from pydicom.uid import (
 from gsco_pacs.adapters.folder import Folder
 from gsco_pacs.adapters.node_process import free_port
 from gsco_pacs.adapters.store_scu import StoreScu, failure
-from gsco_pacs.config import DimseDestination
 from gsco_pacs.domain.errors import (
     BadUidError,
     GscoError,
@@ -37,6 +36,7 @@ from gsco_pacs.domain.errors import (
     TransientError,
 )
 from gsco_pacs.domain.findings import ObjectKind, Receipt, Report
+from gsco_pacs.settings.destinations import DimseDestination
 from gsco_pacs.steps.deliver import deliver
 from gsco_pacs.testing.pacs import BUSY, UNKNOWN_CALLER, Answer, HangUp, LoopbackPacs, Refusal
 from gsco_pacs.testing.phantoms import encoded, make_dx

@@ -11,7 +11,6 @@ import pytest
 from typer.testing import CliRunner
 
 from gsco_pacs.cli import app
-from gsco_pacs.config import GateSettings
 from gsco_pacs.datasets.cases import Task
 from gsco_pacs.datasets.registry import data_set
 from gsco_pacs.domain.findings import Answer, Briefing, Mode
@@ -27,6 +26,7 @@ from gsco_pacs.evaluation.resampling import once
 from gsco_pacs.evaluation.running import Chosen, Plan, run
 from gsco_pacs.evaluation.summary import choose_gates, summary
 from gsco_pacs.ports import Picture
+from gsco_pacs.settings.routes import GateSettings
 from tests.evaluation_material import LABELS, Guesser, Parrot, guessers, write_cases
 
 DOCS = Path(__file__).parents[1] / "docs"

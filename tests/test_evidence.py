@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 
-from gsco_pacs.config import Equipment
 from gsco_pacs.domain.findings import Evidence, ModelIdentity, Report
+from gsco_pacs.settings.processes import Equipment
 from gsco_pacs.sr.capture import capture
 from gsco_pacs.sr.evidence import Origin, Part
 from tests.draft_material import CXR, header, study_of

@@ -17,7 +17,7 @@ from gsco_pacs.adapters.bundles import BundleSpecialist, load_bundle
 from gsco_pacs.adapters.labelled_images import read_images, read_pixels
 from gsco_pacs.adapters.structured_generalist import StructuredGeneralist
 from gsco_pacs.cli import app
-from gsco_pacs.config import Equipment, RouteSettings, shipped
+from gsco_pacs.config import shipped
 from gsco_pacs.consultation import consult_stage, draft_stage
 from gsco_pacs.domain.findings import (
     NEAREST,
@@ -30,6 +30,8 @@ from gsco_pacs.domain.findings import (
 )
 from gsco_pacs.domain.study import Instance, StoredFile, Study
 from gsco_pacs.ports import InputContract, Look, Picture, Pooling, Specialist, Thresholds
+from gsco_pacs.settings.processes import Equipment
+from gsco_pacs.settings.routes import RouteSettings
 from gsco_pacs.sr.reading import as_text
 from gsco_pacs.testing.phantoms import encoded, make_dx
 from gsco_pacs.training.bundle_writer import rewrite_section

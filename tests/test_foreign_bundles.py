@@ -17,10 +17,10 @@ from gsco_pacs.adapters.bundle_format import INFERENCE, METADATA, write_sums
 from gsco_pacs.adapters.bundles import load_bundle
 from gsco_pacs.adapters.network_input import batch, squared
 from gsco_pacs.cli import app
-from gsco_pacs.config import RouteSettings
 from gsco_pacs.consultation import consult_stage
 from gsco_pacs.domain.errors import BrokenBundleError
 from gsco_pacs.ports import Picture
+from gsco_pacs.settings.routes import RouteSettings
 from gsco_pacs.testing.phantoms import encoded, make_dx
 from tests.made_up_data import LABELS, write_data
 from tests.stored_images import origin_of, stored_file

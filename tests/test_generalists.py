@@ -21,11 +21,11 @@ from gsco_pacs.adapters.openai_generalist import OpenAIGeneralist
 from gsco_pacs.adapters.small_llm import install_small_llm
 from gsco_pacs.adapters.structured_generalist import StructuredGeneralist
 from gsco_pacs.adapters.transformers_generalist import TransformersGeneralist
-from gsco_pacs.config import OpenAIGeneralist as Settings
 from gsco_pacs.domain.errors import ConfigError, PeerBusyError, PeerUnavailableError, PermanentError
 from gsco_pacs.domain.findings import Briefing, Mode
 from gsco_pacs.grounding.options import chosen
 from gsco_pacs.ports import Picture
+from gsco_pacs.settings.generalists import OpenAIGeneralist as Settings
 from tests.tiny_checkpoints import FAMILIES, build, llama
 
 BRIEFING = Briefing(Mode.GENERALIST, "Name the findings.", "briefed-v1", "0" * 64, ("Mass",))

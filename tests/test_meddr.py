@@ -22,10 +22,10 @@ from gsco_pacs.adapters.meddr_layout import converted_config, read_source_config
 from gsco_pacs.adapters.meddr_tokenizer import PublishedTokenizer
 from gsco_pacs.adapters.memory_plan import Machine, MemoryPlan, Part, device_map
 from gsco_pacs.adapters.transformers_generalist import TransformersGeneralist, empty_model, plan_checkpoint
-from gsco_pacs.config import TransformersGeneralist as Settings
 from gsco_pacs.domain.errors import BrokenBundleError, ConfigError, OutOfResourcesError
 from gsco_pacs.domain.findings import Briefing, Mode
 from gsco_pacs.ports import Picture
+from gsco_pacs.settings.generalists import TransformersGeneralist as Settings
 from tests.meddr_material import IMAGE_TOKENS, Weights, reference_logits, write_published, write_shards
 
 QUESTION = "You are given a chest x-ray image."

@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 from gsco_pacs.adapters.bundle_format import EVALUATION, METADATA, WEIGHTS
 from gsco_pacs.adapters.bundles import load_bundle
 from gsco_pacs.cli import app
-from gsco_pacs.config import RouteSettings
 from gsco_pacs.consultation import consult_stage
 from gsco_pacs.domain.errors import BrokenBundleError, ConfigError
 from gsco_pacs.evaluation.specialist import evaluate_specialist
@@ -21,6 +20,7 @@ from gsco_pacs.evaluation.specialist_table import as_markdown
 from gsco_pacs.pixels.display import display
 from gsco_pacs.pixels.opening import ImageFile
 from gsco_pacs.ports import Picture
+from gsco_pacs.settings.routes import RouteSettings
 from gsco_pacs.testing.phantoms import encoded, make_dx
 from gsco_pacs.training.bundle_writer import rewrite_section
 from gsco_pacs.training.index import build_index

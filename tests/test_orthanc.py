@@ -9,8 +9,8 @@ import pytest
 from pydicom import dcmread
 
 from gsco_pacs.adapters.store_scu import StoreScu
-from gsco_pacs.config import DimseDestination
 from gsco_pacs.domain.findings import Report
+from gsco_pacs.settings.destinations import DimseDestination
 from gsco_pacs.testing.servers import OrthancServer
 
 Reports = tuple[Report, Report]

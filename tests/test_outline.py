@@ -14,12 +14,13 @@ from pydantic import TypeAdapter
 from pydicom import Dataset, dcmread
 
 from gsco_pacs.adapters.structured_generalist import StructuredGeneralist
-from gsco_pacs.config import Equipment, RouteSettings
 from gsco_pacs.consultation import consult_stage, draft_stage
 from gsco_pacs.domain.errors import NotApplicableError
 from gsco_pacs.domain.findings import Consultation, ObjectKind, Report
 from gsco_pacs.domain.study import StoredFile
 from gsco_pacs.ports import Segmenter
+from gsco_pacs.settings.processes import Equipment
+from gsco_pacs.settings.routes import RouteSettings
 from gsco_pacs.sr.reading import as_text
 from gsco_pacs.sr.validate import errors_in
 from gsco_pacs.testing.hippocampus import made_up_hippocampus, mr_series, turned

@@ -23,7 +23,7 @@ from gsco_pacs.adapters.question_ledger import ATTEMPTS, Questions
 from gsco_pacs.adapters.queue import open_app
 from gsco_pacs.adapters.structured_generalist import StructuredGeneralist
 from gsco_pacs.adapters.tables import QuestionRow
-from gsco_pacs.config import Config, RouteSettings
+from gsco_pacs.config import Config
 from gsco_pacs.domain.errors import ConfigError, IllegalMoveError, LostLeaseError, PermanentError
 from gsco_pacs.domain.findings import Answer, Briefing, ModelIdentity
 from gsco_pacs.domain.job import Event, Stage
@@ -32,6 +32,7 @@ from gsco_pacs.ports import Generalist, Picture
 from gsco_pacs.processes.question_desk import QuestionDesk
 from gsco_pacs.processes.worker import Desk
 from gsco_pacs.questions import answer_question
+from gsco_pacs.settings.routes import RouteSettings
 from gsco_pacs.sr.reading import as_text
 from gsco_pacs.terminal import print_study
 from gsco_pacs.testing.phantoms import make_dx

@@ -5,8 +5,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gsco_pacs.config import Retry
 from gsco_pacs.domain.retry import next_attempt
+from gsco_pacs.settings.processes import Retry
 
 ATTEMPTS = st.integers(min_value=1, max_value=10**9)
 SECONDS = st.floats(min_value=0.001, max_value=1e7)

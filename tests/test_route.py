@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from gsco_pacs.conditions import Condition
-from gsco_pacs.config import RouteSettings
 from gsco_pacs.domain.study import Header
+from gsco_pacs.settings.routes import RouteSettings
 from gsco_pacs.steps.route import keywords, route, why_not
 
 PARSE = TypeAdapter(Condition)

@@ -18,7 +18,7 @@ from gsco_pacs.adapters.bundle_format import GscoSection, LabelEntry, PrepareEnt
 from gsco_pacs.adapters.bundles import BundleSpecialist, load_bundle
 from gsco_pacs.adapters.network_input import unsquared
 from gsco_pacs.adapters.saliency import activation_map
-from gsco_pacs.config import RouteSettings, shipped
+from gsco_pacs.config import shipped
 from gsco_pacs.consultation import consult_stage
 from gsco_pacs.domain.errors import BadObjectError, NotApplicableError
 from gsco_pacs.domain.findings import Finding, ModelIdentity, ObjectKind, Opinion, Report, SimilarCase
@@ -26,6 +26,7 @@ from gsco_pacs.pixels.display import display
 from gsco_pacs.pixels.heat import coloured, heat_page
 from gsco_pacs.pixels.opening import open_image
 from gsco_pacs.ports import InputContract, Look, Picture, Pooling, Thresholds
+from gsco_pacs.settings.routes import RouteSettings
 from gsco_pacs.steps.explain import Viewing, explain
 from gsco_pacs.testing.phantoms import encoded, make_dx
 from gsco_pacs.testing.synthetic import DEFAULT_SEED, make_synthetic_study

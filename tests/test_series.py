@@ -15,12 +15,13 @@ from pydicom.uid import UID
 
 from gsco_pacs.adapters.bundle_format import GscoSection, ReadingEntry
 from gsco_pacs.adapters.bundles import load_bundle
-from gsco_pacs.config import RouteSettings, shipped
+from gsco_pacs.config import shipped
 from gsco_pacs.consultation import consult_stage
 from gsco_pacs.domain.findings import Code, Finding, ModelIdentity, SimilarCase
 from gsco_pacs.domain.study import StoredFile
 from gsco_pacs.pixels.choice import Candidate, choose, every
 from gsco_pacs.ports import InputContract, Look, Picture, Pooling, Reading, Thresholds
+from gsco_pacs.settings.routes import RouteSettings
 from gsco_pacs.sr.key_objects import SELECTION
 from gsco_pacs.steps.consult import consult
 from gsco_pacs.steps.prepare import prepare

@@ -24,11 +24,11 @@ from gsco_pacs.adapters.file_store import FileStore
 from gsco_pacs.adapters.storage_scp import StorageScp
 from gsco_pacs.adapters.transfer_syntaxes import TRANSFER_SYNTAXES, storage_sop_classes
 from gsco_pacs.adapters.upper_layer import MAXIMUM_ASSOCIATE_PDU
-from gsco_pacs.config import Receiver, Sender
 from gsco_pacs.domain.errors import ConfigError, OutOfResourcesError
 from gsco_pacs.domain.incoming import Incoming, Refusal
 from gsco_pacs.domain.study import Instance
 from gsco_pacs.pixels.decoding import PLUGINS
+from gsco_pacs.settings.receiver import Receiver, Sender
 from gsco_pacs.steps.receive import receive
 from gsco_pacs.testing.phantoms import encoded, make_ct
 from gsco_pacs.testing.private_process import program

@@ -11,9 +11,9 @@ from PIL import Image
 from pydicom import dcmread
 
 from gsco_pacs.adapters.audit import Audit
-from gsco_pacs.config import Sender
 from gsco_pacs.domain.job import SETTLED, State
 from gsco_pacs.domain.study import Peer
+from gsco_pacs.settings.receiver import Sender
 from gsco_pacs.testing.phantoms import make_dx
 from gsco_pacs.web.facts import PAGE
 from tests.recorded_node import RecordedNode

@@ -14,8 +14,8 @@ from fastapi.responses import HTMLResponse
 from fastapi.testclient import TestClient
 
 from gsco_pacs.adapters.node_process import free_port
-from gsco_pacs.config import Web
 from gsco_pacs.domain.study import Peer, Routing
+from gsco_pacs.settings.processes import Web
 from gsco_pacs.testing.phantoms import make_dx
 from gsco_pacs.testing.private_process import program
 from gsco_pacs.web.app import HEADERS

@@ -13,10 +13,10 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from gsco_pacs.config import OpenAIGeneralist as OpenAIGeneralistSettings
 from gsco_pacs.domain.errors import ConfigError, PeerBusyError, PeerUnavailableError, PermanentError
 from gsco_pacs.domain.findings import Answer, Briefing, ModelIdentity
 from gsco_pacs.ports import Picture
+from gsco_pacs.settings.generalists import OpenAIGeneralist as OpenAIGeneralistSettings
 
 _BLIND = re.compile(r"image input is not supported|not a multimodal model|at most 0 image", re.IGNORECASE)
 """How llama.cpp and vLLM say that a model takes no images."""

@@ -14,7 +14,6 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 from gsco_pacs.adapters.transfer_syntaxes import supported_contexts
 from gsco_pacs.adapters.upper_layer import PromptAssociation, PromptServer
-from gsco_pacs.config import Receiver, Sender
 from gsco_pacs.domain.errors import (
     BadObjectError,
     BadUidError,
@@ -26,6 +25,7 @@ from gsco_pacs.domain.errors import (
 from gsco_pacs.domain.incoming import Incoming, Refusal
 from gsco_pacs.domain.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from gsco_pacs.domain.study import Peer
+from gsco_pacs.settings.receiver import Receiver, Sender
 
 LOGGER = logging.getLogger(__name__)
 

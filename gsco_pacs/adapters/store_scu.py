@@ -18,7 +18,6 @@ from pydicom.uid import (
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
-from gsco_pacs.config import DimseDestination
 from gsco_pacs.domain.errors import (
     GscoError,
     PeerBusyError,
@@ -27,6 +26,7 @@ from gsco_pacs.domain.errors import (
     TransientError,
 )
 from gsco_pacs.domain.findings import ObjectKind, Receipt, Report
+from gsco_pacs.settings.destinations import DimseDestination
 
 if TYPE_CHECKING:
     from pynetdicom.pdu_primitives import A_ASSOCIATE

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from gsco_pacs.config import GateSettings
 from gsco_pacs.evaluation.consulting import varied
 from gsco_pacs.evaluation.contenders import TaskData, specialists, tuned
 from gsco_pacs.evaluation.decisions import Decisions
 from gsco_pacs.evaluation.records import CaseRecord, Variant
 from gsco_pacs.evaluation.resampling import interval, mean_difference, once
+from gsco_pacs.settings.routes import GateSettings
 from gsco_pacs.steps.refer import refer
 
 ALLOWED_LOSS = 0.005

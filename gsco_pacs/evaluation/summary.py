@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gsco_pacs.config import GateSettings
 from gsco_pacs.datasets.cases import Task
 from gsco_pacs.domain.findings import Mode
 from gsco_pacs.evaluation.ablation import ablation
@@ -19,6 +18,7 @@ from gsco_pacs.evaluation.records import Generalist, RunFolder, Variant, as_json
 from gsco_pacs.evaluation.results import Prices, diagnoses, over_all_tasks
 from gsco_pacs.evaluation.text_metrics import Labeller
 from gsco_pacs.evaluation.texts import questions, reports
+from gsco_pacs.settings.routes import GateSettings
 
 GATES = "gates.json"
 

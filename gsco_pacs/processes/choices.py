@@ -1,8 +1,11 @@
 """Chooses the models and destinations that config.yaml names; each is imported only by the stage that asks for it."""
 
-from gsco_pacs.config import Config, FolderDestination, OpenAIGeneralist, RouteSettings, StructuredGeneralist
+from gsco_pacs.config import Config
 from gsco_pacs.domain.errors import ConfigError
 from gsco_pacs.ports import Asked, Destination, Generalist
+from gsco_pacs.settings.destinations import FolderDestination
+from gsco_pacs.settings.generalists import OpenAIGeneralist, StructuredGeneralist
+from gsco_pacs.settings.routes import RouteSettings
 
 
 def open_destination(name: str, config: Config) -> Destination:

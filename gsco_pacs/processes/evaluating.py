@@ -11,7 +11,7 @@ from rich.console import Console
 from gsco_pacs.adapters.bundle_format import METADATA, read_metadata, segments
 from gsco_pacs.adapters.bundles import load_bundle
 from gsco_pacs.adapters.progress_bar import progress_bar
-from gsco_pacs.config import Config, OpenAIGeneralist, StructuredGeneralist, shipped
+from gsco_pacs.config import Config, shipped
 from gsco_pacs.datasets.cases import EvaluationCase, Split
 from gsco_pacs.datasets.registry import data_set
 from gsco_pacs.domain.errors import ConfigError
@@ -19,6 +19,7 @@ from gsco_pacs.evaluation.records import Generalist, RunFolder, Variant
 from gsco_pacs.evaluation.running import Chosen, Plan, must_be_the_same, run
 from gsco_pacs.ports import Specialist
 from gsco_pacs.processes.choices import open_generalist
+from gsco_pacs.settings.generalists import OpenAIGeneralist, StructuredGeneralist
 
 
 @dataclass(frozen=True)

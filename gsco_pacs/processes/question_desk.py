@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from gsco_pacs.adapters.ledger import Database
 from gsco_pacs.adapters.question_ledger import QuestionClaim, Questions
-from gsco_pacs.config import Config, RouteSettings
+from gsco_pacs.config import Config
 from gsco_pacs.consultation import deliver_stage
 from gsco_pacs.domain.errors import LostLeaseError, PermanentError, TransientError
 from gsco_pacs.domain.findings import Consultation
@@ -23,6 +23,7 @@ from gsco_pacs.processes.choices import open_destination
 from gsco_pacs.processes.parts import store_dir
 from gsco_pacs.processes.question_door import send_wake_up
 from gsco_pacs.questions import answer_question, question_report
+from gsco_pacs.settings.routes import RouteSettings
 
 log = logging.getLogger(__name__)
 

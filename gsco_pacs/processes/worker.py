@@ -23,7 +23,7 @@ from gsco_pacs.adapters.job_ledger import Claim, JobLedger
 from gsco_pacs.adapters.prior_studies import PriorStudies
 from gsco_pacs.adapters.queue import WAKE, open_app, wake
 from gsco_pacs.adapters.upkeep import Upkeep
-from gsco_pacs.config import Config, RouteSettings
+from gsco_pacs.config import Config
 from gsco_pacs.consultation import Drafted, consult_stage, deliver_stage, draft_stage
 from gsco_pacs.domain.errors import (
     LostLeaseError,
@@ -40,6 +40,7 @@ from gsco_pacs.ports import Asked, Generalist
 from gsco_pacs.processes.choices import open_destination, open_generalist, open_specialists, specialists_of
 from gsco_pacs.processes.parts import open_database, open_store, start_logging
 from gsco_pacs.processes.question_desk import QuestionDesk
+from gsco_pacs.settings.routes import RouteSettings
 from gsco_pacs.sr.evidence import Origin
 from gsco_pacs.steps.deliver import Deliveries, Failure
 

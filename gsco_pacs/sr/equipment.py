@@ -6,8 +6,8 @@ from datetime import datetime
 
 from pydicom import Dataset
 
-from gsco_pacs.config import Equipment
 from gsco_pacs.domain.findings import ModelIdentity, ObjectKind
+from gsco_pacs.settings.processes import Equipment
 from gsco_pacs.sr import codes
 from gsco_pacs.sr.codes import concept
 from gsco_pacs.sr.identity import device_uid, uid_of

@@ -6,9 +6,9 @@ from datetime import datetime
 
 from pydicom import Dataset
 
-from gsco_pacs.config import Equipment
 from gsco_pacs.domain.findings import Evidence, ModelIdentity, ObjectKind, Report
 from gsco_pacs.domain.study import Study
+from gsco_pacs.settings.processes import Equipment
 from gsco_pacs.sr.document import written
 from gsco_pacs.sr.equipment import Maker
 from gsco_pacs.sr.identity import evidence_uids

@@ -7,10 +7,10 @@ from functools import cached_property
 
 from pydicom import Dataset
 
-from gsco_pacs.config import Equipment
 from gsco_pacs.domain.errors import BadObjectError
 from gsco_pacs.domain.findings import Consultation, Draft, Exclusion, ModelIdentity, Predecessor, Provenance
 from gsco_pacs.domain.study import Instance, Study
+from gsco_pacs.settings.processes import Equipment
 from gsco_pacs.sr.equipment import Maker
 from gsco_pacs.sr.identity import result_key
 

@@ -5,10 +5,10 @@ from datetime import datetime
 
 from pydicom import Dataset
 
-from gsco_pacs.config import Equipment
 from gsco_pacs.domain.findings import Consultation, Draft, ObjectKind, Predecessor, Provenance, Report
 from gsco_pacs.domain.question import Reply
 from gsco_pacs.domain.study import Study
+from gsco_pacs.settings.processes import Equipment
 from gsco_pacs.sr.coded import coded
 from gsco_pacs.sr.document import encode
 from gsco_pacs.sr.material import Material

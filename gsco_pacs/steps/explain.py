@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from pydicom import Dataset
 
-from gsco_pacs.config import Saliency
 from gsco_pacs.domain.errors import NotApplicableError, PermanentError
 from gsco_pacs.domain.findings import Exclusion, Opinion, Presence, percent
 from gsco_pacs.pixels.heat import heat_page, stretched
 from gsco_pacs.ports import Explaining, Look, Picture, Specialist
+from gsco_pacs.settings.routes import Saliency
 from gsco_pacs.sr.capture import capture
 from gsco_pacs.sr.evidence import Made, Origin, Part
 from gsco_pacs.sr.parametric_map import parametric_map

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from gsco_pacs.conditions import All, AnyOf, Condition, Match, Not, OneImage
-from gsco_pacs.config import RouteSettings
 from gsco_pacs.domain.study import Header, Routing, Trial
+from gsco_pacs.settings.routes import RouteSettings
 
 
 def route(headers: Sequence[Header], routes: Sequence[RouteSettings]) -> Routing:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import yaml
 from pydantic import ValidationError
 
-from gsco_pacs.config import Receiver, Sender
+from gsco_pacs.settings.receiver import Receiver, Sender
 
 if TYPE_CHECKING:
     from gsco_pacs.adapters.audit import Refusal

@@ -1,0 +1,47 @@
+"""Who may send to the node, within which limits, and when a study counts as complete."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from gsco_pacs.conditions import Settings
+from gsco_pacs.settings.values import AeTitle, Port, Seconds
+
+
+class Sender(Settings):
+    """A peer that may open associations to the node."""
+
+    ae_title: AeTitle
+    """Calling AE title, as the peer sends it."""
+    addresses: tuple[str, ...] = ()
+    """IP addresses that it may come from; empty: any."""
+
+
+class Receiver(Settings):
+    """The Storage and Verification SCP."""
+
+    ae_title: AeTitle = "GSCO"
+    """Called AE title that peers must use."""
+    host: str = "0.0.0.0"  # noqa: S104 - a modality must reach it
+    """Address to listen on."""
+    port: Port = 11112
+    """TCP port to listen on."""
+    senders: tuple[Sender, ...] = ()
+    """Who may send; everybody else is rejected and named in the log."""
+    maximum_pdu: Annotated[int, Field(ge=16384, le=4194304)] = 131072
+    """Largest P-DATA PDU that the node takes, in bytes."""
+    maximum_associations: Annotated[int, Field(ge=1)] = 100
+    """Associations at a time; more are rejected as transient."""
+    idle_seconds: Seconds = 60
+    """An association in which nothing happens for this long is ended."""
+    reserve_bytes: Annotated[int, Field(ge=0)] = 2_000_000_000
+    """Free space that is kept: below it, images are refused with A700, which the sender retries."""
+
+
+class Settle(Settings):
+    """When a study counts as complete."""
+
+    quiet_seconds: Seconds = 60
+    """No new image of the study for this long."""
+    deadline_seconds: Seconds = 3600
+    """A study that never gets quiet is closed this long after its first image."""
