@@ -1,8 +1,8 @@
-"""The Verification and Storage SCP: who may send is decided before anything is negotiated, and nothing is lost in between."""
+"""The Storage SCP, and the door to other services: who may send is decided before anything is negotiated."""
 
 import logging
-from collections.abc import Callable
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from threading import Thread
 from typing import cast
 
@@ -10,8 +10,8 @@ from pydicom import Dataset
 from pynetdicom import AE
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
-from pynetdicom.pdu_primitives import A_ASSOCIATE
 
+from gsco_pacs.adapters.dimse_service import Service, peer_of
 from gsco_pacs.adapters.transfer_syntaxes import supported_contexts
 from gsco_pacs.adapters.upper_layer import PromptAssociation, PromptServer
 from gsco_pacs.domain.errors import (
@@ -51,13 +51,18 @@ class StorageScp:
 
     ``on_store`` returns when an object and its row are durable, and only then is 0x0000 answered; what it raises
     becomes the status of PS3.4 table B.2-1. ``on_refusal`` is told of every association and object that was not taken.
-    Both are called in the association's thread.
+    Both are called in the association's thread, and so are the handlers of ``services``.
     """
 
     def __init__(
-        self, settings: Receiver, on_store: Callable[[Incoming], None], on_refusal: Callable[[Refusal], None]
+        self,
+        settings: Receiver,
+        on_store: Callable[[Incoming], None],
+        on_refusal: Callable[[Refusal], None],
+        services: Sequence[Service] = (),
     ) -> None:
         self._settings = settings
+        self._services = services
         self._on_store = on_store
         self._on_refusal = on_refusal
         self._senders = {sender.ae_title.strip(): _networks(sender) for sender in settings.senders}
@@ -75,7 +80,9 @@ class StorageScp:
         """Listen; ConfigError if the address can't be used."""
         address = (self._settings.host, self._settings.port)
         try:
-            self._server = PromptServer(self._ae, address, supported_contexts(), self._gate, self._on_c_store)
+            self._server = PromptServer(
+                self._ae, address, supported_contexts(), self._gate, self._on_c_store, self._services
+            )
         except OSError as error:
             raise ConfigError(
                 f"receiver: can't listen on {address[0]} port {address[1]}: {error.strerror}."
@@ -102,7 +109,7 @@ class StorageScp:
         return int(self._server.server_address[1])
 
     def _gate(self, association: PromptAssociation) -> tuple[int, int, int] | None:
-        peer = _peer(association)
+        peer = peer_of(association)
         refusal = self._why_not(peer)
         if refusal is None and self._is_full():
             refusal = (
@@ -146,7 +153,7 @@ class StorageScp:
             sop_instance_uid=str(request.AffectedSOPInstanceUID),
             transfer_syntax_uid=str(event.context.transfer_syntax),
             data_set=request.DataSet.getvalue() if request.DataSet else b"",
-            peer=_peer(cast(PromptAssociation, event.assoc)),
+            peer=peer_of(event.assoc),
         )
         try:
             self._on_store(incoming)
@@ -183,11 +190,3 @@ def _networks(sender: Sender) -> tuple[IPv4Network | IPv6Network, ...]:
         raise ConfigError(
             f"receiver.senders: {sender.ae_title}: {error}; give IP addresses or networks."
         ) from None
-
-
-def _peer(association: PromptAssociation) -> Peer:
-    """The association's peer; an IPv4 address on an IPv6 socket is given as IPv4."""
-    request = cast(A_ASSOCIATE, association.requestor.primitive)
-    address = ip_address(association.requestor.address)
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return Peer(request.calling_ae_title.strip(), request.called_ae_title.strip(), str(mapped or address))

@@ -10,7 +10,7 @@ import os
 import select
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from math import ceil
 from socketserver import BaseServer
@@ -23,7 +23,7 @@ from pynetdicom.acse import ACSE
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import DIMSEMessage
-from pynetdicom.dimse_primitives import C_ECHO, C_STORE
+from pynetdicom.dimse_primitives import C_ECHO, C_STORE, N_EVENT_REPORT
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.events import Event
 from pynetdicom.pdu import P_DATA_TF
@@ -31,6 +31,8 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import ServiceClass, StorageServiceClass, VerificationServiceClass
 from pynetdicom.transport import AddressInformation, AssociationServer, AssociationSocket
+
+from gsco_pacs.adapters.dimse_service import EVENTS, Operations, Service
 
 LOGGER = logging.getLogger(__name__)
 
@@ -282,6 +284,24 @@ class PromptAssociation(Association):
         self.acceptor.supported_contexts = server.contexts
         self.requestor.address_info = AddressInformation.from_tuple(remote)
         self.bind(evt.EVT_C_STORE, server.on_c_store)
+        for event in EVENTS.values():
+            self.bind(event, server.operations.serve)
+        self._operations = server.operations
+        self._reported: dict[int, Callable[[int], None]] = {}
+
+    def report(self, event: N_EVENT_REPORT, on_status: Callable[[int], None]) -> bool:
+        """Send an event on this association; ``on_status`` gets the peer's answer in the upper layer's thread.
+
+        False if the association is over or has no context for it; never an answer if it ends first.
+        """
+        sop_class = event.AffectedSOPClassUID
+        contexts = [c for c in self.accepted_contexts if c.abstract_syntax == sop_class and c.as_scp]
+        if not self.is_established or not contexts:
+            return False
+        event.MessageID = len(self._reported) + 1
+        self._reported[event.MessageID] = on_status
+        self.dimse.send_msg(event, cast(int, contexts[0].context_id))
+        return True
 
     def serve(self, message: Any, context_id: int) -> None:
         """Serve one request; called by the upper layer's thread."""
@@ -301,8 +321,12 @@ class PromptAssociation(Association):
             self.bind(event, evt.get_default_handler(event))
 
     def _serve_request(self, msg: Any, context_id: int) -> None:
+        on_status = self._reported.get(msg.MessageIDBeingRespondedTo)
+        if on_status and isinstance(msg, N_EVENT_REPORT) and msg.is_valid_response:
+            on_status(cast(int, msg.Status))
+            return
         context = self._accepted_cx.get(context_id)
-        service = _SERVICES.get(type(msg))
+        service = _SERVICES.get(type(msg)) or self._operations.service_class(type(msg), context)
         if context is None or service is None or not msg.is_valid_request:
             LOGGER.warning(
                 "Ended the association of %s: unexpected %s.", self.requestor.address, type(msg).__name__
@@ -343,10 +367,12 @@ class PromptServer(AssociationServer):
         contexts: list[PresentationContext],
         gate: Gate,
         on_c_store: Callable[[Event], Dataset | int],
+        services: Sequence[Service] = (),
     ) -> None:
         self.gate = gate
         self.on_c_store = on_c_store
-        super().__init__(ae, address, ae.ae_title, contexts)
+        self.operations = Operations(services)
+        super().__init__(ae, address, ae.ae_title, [*contexts, *self.operations.contexts])
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002 - the base class asks so
         """Close a connection unheard if the AE has as many as it may have, negotiating or established."""
