@@ -18,6 +18,7 @@ from gsco_pacs.settings.destinations import DimseDestination, FolderDestination
 from gsco_pacs.settings.generalists import OpenAIGeneralist, StructuredGeneralist, TransformersGeneralist
 from gsco_pacs.settings.receiver import Sender
 from gsco_pacs.settings.routes import GateSettings, RouteSettings
+from gsco_pacs.settings.tls import ClientTls
 
 DOCS = Path(__file__).parents[1] / "docs"
 CONDITIONS = (All, AnyOf, Match, Not, OneImage)
@@ -64,6 +65,7 @@ def configuration() -> str:
         ("A generalist of kind `transformers`", TransformersGeneralist),
         ("A generalist of kind `openai`", OpenAIGeneralist),
         ("A destination of kind `dimse`", DimseDestination),
+        ("`tls` of a peer that the node calls", ClientTls),
         ("A destination of kind `folder`", FolderDestination),
     ]
     head = [

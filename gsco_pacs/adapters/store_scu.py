@@ -2,7 +2,7 @@
 
 import logging
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from typing import TYPE_CHECKING, cast
@@ -18,6 +18,7 @@ from pydicom.uid import (
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
+from gsco_pacs.adapters.tls import TlsArguments, why_no_handshake
 from gsco_pacs.domain.errors import (
     GscoError,
     PeerBusyError,
@@ -46,13 +47,21 @@ _REMEDIES = {
 class StoreScu:
     """Sends reports over one association per call, as the bytes that were stored; implements ports.Destination.
 
-    C-STORE statuses are read as PS3.4 B.2.3 and PS3.7 annex C have them; see ``failure``.
+    C-STORE statuses are read as PS3.4 B.2.3 and PS3.7 annex C have them; see ``failure``. ``tls`` is asked with each
+    association, so that a renewed certificate is used at once; without it the association is not encrypted.
     """
 
-    def __init__(self, name: str, settings: DimseDestination, calling_ae: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: DimseDestination,
+        calling_ae: str,
+        tls: Callable[[], TlsArguments] | None = None,
+    ) -> None:
         self._name = name
         self._settings = settings
         self._calling_ae = calling_ae
+        self._tls = tls
 
     @property
     def name(self) -> str:
@@ -99,17 +108,22 @@ class StoreScu:
 
     def _associate(self, ae: AE) -> Association:
         peer = self._settings
+        tls = self._tls() if self._tls else None
         try:
             association = ae.associate(
-                peer.host, peer.port, ae_title=peer.ae_title, evt_handlers=[(evt.EVT_CONN_OPEN, send_at_once)]
+                peer.host,
+                peer.port,
+                ae_title=peer.ae_title,
+                tls_args=tls,
+                evt_handlers=[(evt.EVT_CONN_OPEN, send_at_once)],
             )
         except OSError as error:
             raise PeerUnavailableError(f"{peer.host} cannot be looked up: {error.strerror}.") from error
         if not association.is_established:
-            raise self._no_association(association)
+            raise self._no_association(association, tls)
         return association
 
-    def _no_association(self, association: Association) -> GscoError:
+    def _no_association(self, association: Association, tls: TlsArguments | None) -> GscoError:
         peer = f"{self._settings.ae_title} at {self._settings.host}:{self._settings.port}"
         if association.is_rejected:
             answer = cast("A_ASSOCIATE", association.acceptor.primitive)
@@ -121,6 +135,8 @@ class StoreScu:
             )
         if association.rejected_contexts:
             return RejectedByPeerError(f"{peer} takes none of our objects: {_REMEDIES[0x0122]}.")
+        if tls and (why := why_no_handshake(tls, self._settings.host, self._settings.port)):
+            return PeerUnavailableError(f"{peer}: no TLS connection: {why}.")
         return PeerUnavailableError(f"{peer} cannot be reached or does not answer.")
 
 

@@ -1,9 +1,13 @@
 """Chooses the models and destinations that config.yaml names; each is imported only by the stage that asks for it."""
 
+from collections.abc import Callable
+from functools import partial
+
+from gsco_pacs.adapters.tls import TlsArguments, tls_arguments
 from gsco_pacs.config import Config
 from gsco_pacs.domain.errors import ConfigError
 from gsco_pacs.ports import Asked, Destination, Generalist
-from gsco_pacs.settings.destinations import FolderDestination
+from gsco_pacs.settings.destinations import DimseDestination, FolderDestination
 from gsco_pacs.settings.generalists import OpenAIGeneralist, StructuredGeneralist
 from gsco_pacs.settings.routes import RouteSettings
 
@@ -19,7 +23,13 @@ def open_destination(name: str, config: Config) -> Destination:
         return Folder(name, config.absolute(settings.path), settings.objects)
     from gsco_pacs.adapters.store_scu import StoreScu
 
-    return StoreScu(name, settings, config.receiver.ae_title)
+    return StoreScu(name, settings, config.receiver.ae_title, _tls(settings, f"destinations.{name}", config))
+
+
+def _tls(settings: DimseDestination, key: str, config: Config) -> Callable[[], TlsArguments] | None:
+    if settings.tls is None:
+        return None
+    return partial(tls_arguments, settings.tls, settings.host, f"{key}.tls", config.absolute)
 
 
 def open_specialists(name: str, config: Config) -> tuple[Asked, ...]:

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from gsco_pacs.conditions import Settings
 from gsco_pacs.domain.findings import ObjectKind
+from gsco_pacs.settings.tls import ClientTls
 from gsco_pacs.settings.values import AeTitle, Port, Seconds
 
 
@@ -29,6 +30,8 @@ class DimseDestination(Takes):
     """Its TCP port."""
     timeout_seconds: Seconds = 30
     """Longest wait for a connection and for each answer."""
+    tls: ClientTls | None = None
+    """Present: the PACS is called over TLS, by its TLS port."""
 
 
 class FolderDestination(Takes):

@@ -1,5 +1,6 @@
 """A PACS on loopback that records what it gets and misbehaves by script."""
 
+import ssl
 import threading
 import time
 from collections.abc import Sequence
@@ -73,7 +74,7 @@ class LoopbackPacs:
     """A Storage and Verification SCP on a free port; a context manager.
 
     ``answers`` are used up one for each C-STORE, ``refusals`` one for each association; after that all goes well.
-    ``sop_classes`` limits what it takes, ``transfer_syntaxes`` how.
+    ``sop_classes`` limits what it takes, ``transfer_syntaxes`` how. With ``tls`` it takes TLS and nothing else.
     """
 
     def __init__(
@@ -83,12 +84,14 @@ class LoopbackPacs:
         sop_classes: Sequence[str] = (),
         transfer_syntaxes: Sequence[str] = (ExplicitVRLittleEndian, ImplicitVRLittleEndian),
         ae_title: str = "LOOPBACK",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.ae_title = ae_title
         self.host = "127.0.0.1"
         self.port = 0
         self.arrivals: list[Arrival] = []
         self.associations = 0
+        self._tls = tls
         self._answers = iter(answers)
         self._refusals = iter(refusals)
         self._lock = threading.Lock()
@@ -104,7 +107,9 @@ class LoopbackPacs:
             (evt.EVT_C_STORE, self._c_store),
         ]
         self.port = free_port()
-        self._ae.start_server((self.host, self.port), block=False, evt_handlers=handlers)
+        self._ae.start_server(
+            (self.host, self.port), block=False, evt_handlers=handlers, ssl_context=self._tls
+        )
         return self
 
     def __exit__(

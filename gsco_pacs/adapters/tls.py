@@ -1,0 +1,130 @@
+"""TLS contexts by the BCP 195 RFC 8996, 9325 profile (PS3.15 section B.12): TLS 1.2 and 1.3, nothing that is out of date.
+
+Private keys are read anew for each context, so that a file which was replaced is used without a restart.
+"""
+
+import socket
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+from gsco_pacs.domain.errors import ConfigError
+from gsco_pacs.settings.tls import ClientTls, ServerTls
+
+_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"
+"""TLS 1.2: forward secrecy and authenticated encryption only. Without DHE, whose length Python can't hold to 2048 bits."""
+
+_PROBE_SECONDS = 5.0
+
+TlsArguments = tuple[ssl.SSLContext, str]
+"""What pynetdicom's ``associate(tls_args=...)`` takes: the context, and the name that the peer must prove."""
+
+
+def server_context(settings: ServerTls, absolute: Callable[[Path], Path]) -> ssl.SSLContext:
+    """The receiver's side; ConfigError that names the key whose file can't be used.
+
+    ``absolute`` is what a path of config.yaml stands for.
+    """
+    context = _context(ssl.PROTOCOL_TLS_SERVER)
+    context.num_tickets = 0  # a resumed session would outlive an authority that was taken out
+    context.verify_mode = ssl.CERT_REQUIRED if settings.ask_for_certificate else ssl.CERT_NONE
+    key = "receiver.tls"
+    _load_own(context, absolute(settings.certificate), absolute(settings.private_key), key)
+    _load_authorities(context, absolute(settings.authorities), key)
+    return context
+
+
+def client_context(settings: ClientTls, key: str, absolute: Callable[[Path], Path]) -> ssl.SSLContext:
+    """The side that calls, for the ``tls`` group at ``key``; ConfigError that names the key whose file can't be used."""
+    context = _context(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = settings.check_host_name
+    if settings.certificate is not None and settings.private_key is not None:
+        _load_own(context, absolute(settings.certificate), absolute(settings.private_key), key)
+    if settings.authorities is None:
+        context.load_default_certs()
+    else:
+        _load_authorities(context, absolute(settings.authorities), key)
+    return context
+
+
+def tls_arguments(settings: ClientTls, host: str, key: str, absolute: Callable[[Path], Path]) -> TlsArguments:
+    """How to call ``host`` over TLS; errors of client_context."""
+    return client_context(settings, key, absolute), settings.host_name or host
+
+
+def why_no_handshake(arguments: TlsArguments, host: str, port: int) -> str:
+    """Why a TLS connection can't be made, in OpenSSL's words; empty if it can, or if there is nobody at all.
+
+    A peer that speaks TLS 1.3 refuses our certificate only after our handshake, so we listen a moment longer.
+    """
+    context, host_name = arguments
+    try:
+        with (
+            socket.create_connection((host, port), timeout=_PROBE_SECONDS) as connection,
+            context.wrap_socket(connection, server_hostname=host_name) as secured,
+        ):
+            secured.settimeout(1)
+            secured.recv(1)
+    except ssl.SSLError as error:
+        return (
+            getattr(error, "verify_message", "")
+            or (error.reason or "it ended the handshake").replace("_", " ").lower()
+        )
+    except OSError:
+        pass
+    return ""
+
+
+def _context(protocol: int) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_CIPHERS)
+    context.options |= (
+        ssl.OP_NO_COMPRESSION
+        | ssl.OP_NO_RENEGOTIATION
+        | ssl.OP_NO_TICKET
+        | ssl.OP_CIPHER_SERVER_PREFERENCE
+        | ssl.OP_SINGLE_ECDH_USE
+    )
+    return context
+
+
+def _load_own(context: ssl.SSLContext, certificate: Path, private_key: Path, key: str) -> None:
+    _must_be_readable(certificate, f"{key}.certificate")
+    _must_be_readable(private_key, f"{key}.private_key")
+    try:
+        # Without a password to give, OpenSSL would ask at the terminal for that of an encrypted key.
+        context.load_cert_chain(certificate, private_key, password=lambda: "")
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise ConfigError(
+                f"{key}.private_key: {private_key} is not the key of {key}.certificate."
+            ) from None
+        which = "certificate" if _is_key(private_key) else "private_key"
+        path = certificate if which == "certificate" else private_key
+        raise ConfigError(
+            f"{key}.{which}: {path} can't be used ({error.reason or error}); give PEM, a key not encrypted, RSA of 2048 bits "
+            "or more, or elliptic curves."
+        ) from None
+
+
+def _is_key(path: Path) -> bool:
+    text = path.read_text(encoding="ascii", errors="replace")
+    return "PRIVATE KEY-----" in text and "ENCRYPTED" not in text
+
+
+def _load_authorities(context: ssl.SSLContext, authorities: Path, key: str) -> None:
+    _must_be_readable(authorities, f"{key}.authorities")
+    try:
+        context.load_verify_locations(authorities)
+    except ssl.SSLError as error:
+        raise ConfigError(
+            f"{key}.authorities: {authorities} holds no certificate in PEM ({error.reason})."
+        ) from None
+
+
+def _must_be_readable(path: Path, key: str) -> None:
+    try:
+        path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{key}: {path}: {error.strerror}.") from None
