@@ -20,10 +20,11 @@ from pynetdicom import AE, build_context
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 
+from gsco_pacs.adapters.dul import MAXIMUM_ASSOCIATE_PDU, PromptUpperLayer
 from gsco_pacs.adapters.file_store import FileStore
+from gsco_pacs.adapters.p_data import PDataUpperLayer
 from gsco_pacs.adapters.storage_scp import StorageScp
 from gsco_pacs.adapters.transfer_syntaxes import TRANSFER_SYNTAXES, storage_sop_classes
-from gsco_pacs.adapters.upper_layer import MAXIMUM_ASSOCIATE_PDU
 from gsco_pacs.domain.errors import ConfigError, OutOfResourcesError
 from gsco_pacs.domain.incoming import Incoming, Refusal
 from gsco_pacs.domain.study import Instance
@@ -59,8 +60,12 @@ class Node:
         return [path for path in self.store._root.rglob("*") if path.is_file()]
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Node]]:
+@pytest.fixture(params=[PDataUpperLayer, PromptUpperLayer], ids=["fast", "pynetdicom's own"])
+def start(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Node]]:
+    """Starts nodes; each test runs with the short way for P-DATA and with pynetdicom's."""
+    monkeypatch.setattr("gsco_pacs.adapters.storage_scp.PDataUpperLayer", request.param)
     nodes: list[Node] = []
 
     def started(**settings: Any) -> Node:

@@ -71,7 +71,7 @@ class Operations:
     def service_class(
         self, operation: Operation, context: PresentationContext | None
     ) -> type[ServiceClass] | None:
-        """pynetdicom's half of the service, which reads the request and sends the response; None if nobody serves it."""
+        """The half of the service that is pynetdicom's, which reads the request and sends the response; None if nobody serves it."""
         sop_class = cast(UID, context.abstract_syntax) if context else ""
         return uid_to_service_class(sop_class) if (sop_class, operation) in self._handlers else None
 

@@ -43,7 +43,7 @@ class FileStore:
             folder.mkdir(parents=True, exist_ok=True)
         sync_folder(root)
 
-    def put(self, parts: Sequence[bytes]) -> Stored:
+    def put(self, parts: Sequence[bytes | memoryview]) -> Stored:
         """Write the concatenation of ``parts``; durable when it returns, and nothing is left behind if it raises.
 
         OutOfResourcesError if less than the reserve would stay free, or if the disk refuses.
@@ -106,7 +106,7 @@ class FileStore:
             raise OutOfResourcesError("Less disk space is free than receiver.reserve_bytes wants.")
 
 
-def _write_all(file: BinaryIO, parts: Sequence[bytes]) -> None:
+def _write_all(file: BinaryIO, parts: Sequence[bytes | memoryview]) -> None:
     for part in parts:
         rest = memoryview(part)
         while rest:

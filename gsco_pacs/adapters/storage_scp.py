@@ -4,14 +4,12 @@ import logging
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from threading import Thread
-from typing import cast
 
-from pydicom import Dataset
 from pynetdicom import AE
-from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.events import Event
 
+from gsco_pacs.adapters.c_store import StoreAnswer, StoreRequest
 from gsco_pacs.adapters.dimse_service import Service, peer_of
+from gsco_pacs.adapters.p_data import PDataUpperLayer
 from gsco_pacs.adapters.transfer_syntaxes import supported_contexts
 from gsco_pacs.adapters.upper_layer import PromptAssociation, PromptServer
 from gsco_pacs.domain.errors import (
@@ -81,7 +79,13 @@ class StorageScp:
         address = (self._settings.host, self._settings.port)
         try:
             self._server = PromptServer(
-                self._ae, address, supported_contexts(), self._gate, self._on_c_store, self._services
+                self._ae,
+                address,
+                supported_contexts(),
+                self._gate,
+                self._on_c_store,
+                PDataUpperLayer,
+                self._services,
             )
         except OSError as error:
             raise ConfigError(
@@ -146,14 +150,13 @@ class StorageScp:
         established = [a for a in self._ae.active_associations if a.is_established]
         return len(established) >= self._settings.maximum_associations
 
-    def _on_c_store(self, event: Event) -> Dataset | int:
-        request = cast(C_STORE, event.request)
+    def _on_c_store(self, association: PromptAssociation, request: StoreRequest) -> StoreAnswer:
         incoming = Incoming(
-            sop_class_uid=str(request.AffectedSOPClassUID),
-            sop_instance_uid=str(request.AffectedSOPInstanceUID),
-            transfer_syntax_uid=str(event.context.transfer_syntax),
-            data_set=request.DataSet.getvalue() if request.DataSet else b"",
-            peer=peer_of(event.assoc),
+            sop_class_uid=request.sop_class_uid,
+            sop_instance_uid=request.sop_instance_uid,
+            transfer_syntax_uid=request.transfer_syntax_uid,
+            data_set=request.data_set,
+            peer=peer_of(association),
         )
         try:
             self._on_store(incoming)
@@ -162,19 +165,16 @@ class StorageScp:
         except Exception as error:
             LOGGER.exception("An image could not be stored.")
             return self._refused(incoming, error)
-        return 0x0000
+        return StoreAnswer()
 
-    def _refused(self, incoming: Incoming, error: Exception) -> Dataset:
+    def _refused(self, incoming: Incoming, error: Exception) -> StoreAnswer:
         status, comment = next(
             ((code, text) for kind, code, text in _STATUSES if isinstance(error, kind)), _UNEXPECTED
         )
         reason = str(error) if isinstance(error, GscoError) else f"internal error: {type(error).__name__}."
         LOGGER.warning("Refused an object of %s with 0x%04X: %s", incoming.peer.calling_ae, status, reason)
         self._tell(Refusal(incoming.peer, "object", f"0x{status:04X}: {reason}"))
-        answer = Dataset()
-        answer.Status = status
-        answer.ErrorComment = comment
-        return answer
+        return StoreAnswer(status, comment)
 
     def _tell(self, refusal: Refusal) -> None:
         try:

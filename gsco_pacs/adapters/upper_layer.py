@@ -1,20 +1,18 @@
 """pynetdicom's acceptor without its polling and copying; states, events and actions stay pynetdicom's (PS3.8 section 9.2).
 
 Three things differ from the base classes, each in one class: the upper layer waits for its socket instead of looking
-every millisecond and reads P-DATA into one buffer; a complete message is served in the thread that read it; and the
-association's own thread sleeps until there is a release, an abort or too long a silence.
+every millisecond; a complete message is served in the thread that read it; and the association's own thread sleeps until
+there is a release, an abort or too long a silence. What makes P-DATA quick is in ``p_data.py``.
 """
 
 import logging
-import os
-import select
 import socket
 import threading
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from math import ceil
 from socketserver import BaseServer
-from struct import Struct, pack
+from struct import pack
 from typing import Any, cast
 
 from pydicom import Dataset
@@ -24,199 +22,31 @@ from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import DIMSEMessage
 from pynetdicom.dimse_primitives import C_ECHO, C_STORE, N_EVENT_REPORT
-from pynetdicom.dul import DULServiceProvider
 from pynetdicom.events import Event
-from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import ServiceClass, StorageServiceClass, VerificationServiceClass
 from pynetdicom.transport import AddressInformation, AssociationServer, AssociationSocket
 
+from gsco_pacs.adapters.c_store import Command, StoreAnswer, StoreRequest, store_request
 from gsco_pacs.adapters.dimse_service import EVENTS, Operations, Service
+from gsco_pacs.adapters.dul import LOOK_AROUND_MS, PromptUpperLayer
 
 LOGGER = logging.getLogger(__name__)
 
-MAXIMUM_ASSOCIATE_PDU = 1 << 20
-"""Longest PDU of any other type than P-DATA; 128 presentation contexts with every transfer syntax need a tenth."""
-
 MAXIMUM_OBJECT = 1 << 31
 """Longest command or data set, because one message is held in memory."""
-
-_LOOK_AROUND_MS = 250
-_HEAD = Struct(">BxL")
-_ITEM = Struct(">LB")
-_P_DATA = 4
-_KINDS = range(1, 8)
 
 _SERVICES: dict[type, type[ServiceClass]] = {C_ECHO: VerificationServiceClass, C_STORE: StorageServiceClass}
 
 Gate = Callable[["PromptAssociation"], tuple[int, int, int] | None]
 """None to go on with an association request, or the rejection's result, source and reason (PS3.8 section 9.3.4)."""
 
+StoreHandler = Callable[["PromptAssociation", StoreRequest], StoreAnswer]
+"""Serves a C-STORE in the association's thread."""
 
-class _Bell:
-    """Wakes a thread that waits in poll(); ringing after close() does nothing."""
-
-    def __init__(self) -> None:
-        self.descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._lock = threading.Lock()
-
-    def ring(self) -> None:
-        with self._lock:
-            if self.descriptor >= 0:
-                os.eventfd_write(self.descriptor, 1)
-
-    def close(self) -> None:
-        with self._lock:
-            os.close(self.descriptor)
-            self.descriptor = -1
-
-
-class _PDataPdu(P_DATA_TF):
-    """A P-DATA-TF PDU whose values are views on the receive buffer, valid until the next PDU is read."""
-
-    def __init__(self, body: memoryview) -> None:
-        """ValueError if the items don't fill ``body`` exactly (PS3.8 section 9.3.5)."""
-        super().__init__()
-        self._values: list[tuple[int, memoryview]] = []
-        position = 0
-        while position < len(body):
-            if position + _ITEM.size > len(body):
-                raise ValueError("An item's head is cut.")
-            length, context_id = _ITEM.unpack_from(body, position)
-            end = position + 4 + length
-            if length < 2 or end > len(body):
-                raise ValueError("An item's length is wrong.")
-            self._values.append((context_id, body[position + 5 : end]))
-            position = end
-
-    def to_primitive(self) -> P_DATA:
-        """The values for the DIMSE layer, which copies them out of the buffer."""
-        primitive = P_DATA()
-        primitive.presentation_data_value_list.extend(cast(list[tuple[int, bytes]], self._values))
-        return primitive
-
-
-class _PromptUpperLayer(DULServiceProvider):
-    """The upper layer of one accepted association; reads no PDU that is longer than it may be."""
-
-    def __init__(self, assoc: "PromptAssociation", maximum_pdu: int) -> None:
-        super().__init__(assoc)
-        self._maximum_pdu = maximum_pdu + _HEAD.size  # some peers count the head in
-        self._buffer = bytearray()
-        self._bell = _Bell()
-        self._hostile = False
-        self._run_loop_delay = 0  # the wait is in _is_transport_event
-
-    def run_reactor(self) -> None:
-        """The thread's body."""
-        try:
-            super().run_reactor()
-        finally:
-            self._bell.close()
-            self.to_user_queue.put(cast(Any, None))  # whoever waits for a request need not wait longer
-
-    def send_pdu(self, primitive: Any) -> None:
-        """Queue a primitive for the peer and see that it leaves at once."""
-        super().send_pdu(primitive)
-        if threading.current_thread() is not self:
-            self._bell.ring()
-
-    def kill_dul(self) -> None:
-        """End the thread."""
-        super().kill_dul()
-        self._bell.ring()
-
-    def stop_dul(self) -> bool:
-        """End the thread and wait for it, if the association is over; else False."""
-        if self.state_machine.current_state != "Sta1":
-            return False
-        self.kill_dul()
-        self.join()
-        return True
-
-    def _is_transport_event(self) -> bool:
-        if self.state_machine.current_state == "Sta13":
-            if not self._hostile:
-                return bool(super()._is_transport_event())
-            self._wrapper.close()
-            return True
-        if self._input_is_ready():
-            self._read_pdu_data()
-            return True
-        return False
-
-    @property
-    def _wrapper(self) -> AssociationSocket:
-        return cast(AssociationSocket, self.socket)  # set before the thread starts
-
-    @property
-    def _connection(self) -> socket.socket:
-        return cast(socket.socket, self._wrapper.socket)  # asked for only after poll() spoke of it
-
-    def _input_is_ready(self) -> bool:
-        # The buffer may be filled anew only when the state machine is through with what was read before.
-        if not self.event_queue.empty():
-            return False
-        if self.state_machine.current_state == "Sta1":
-            self.kill_dul()  # back in the first state with nothing to do: the association is over
-            return False
-        connection = self._wrapper.socket
-        waiting = select.poll()
-        waiting.register(self._bell.descriptor, select.POLLIN)
-        if connection is not None:
-            waiting.register(connection, select.POLLIN)
-        ready = {descriptor for descriptor, _ in waiting.poll(_LOOK_AROUND_MS)}
-        if self._bell.descriptor in ready:
-            os.eventfd_read(self._bell.descriptor)
-        return connection is not None and connection.fileno() in ready
-
-    def _read_pdu_data(self) -> None:
-        try:
-            head = self._connection.recv(_HEAD.size, socket.MSG_PEEK | socket.MSG_WAITALL)
-        except OSError:
-            head = b""
-        if len(head) < _HEAD.size:
-            super()._read_pdu_data()  # it knows what a closed connection means
-            return
-        kind, length = _HEAD.unpack(head)
-        longest = self._maximum_pdu if kind == _P_DATA else MAXIMUM_ASSOCIATE_PDU
-        if kind not in _KINDS or length > longest:
-            self._refuse(f"a PDU of type {kind} that says to be {length} bytes long")
-        elif kind == _P_DATA:
-            self._read_p_data(_HEAD.size + length)
-        else:
-            super()._read_pdu_data()
-
-    def _read_p_data(self, size: int) -> None:
-        if len(self._buffer) < size:
-            self._buffer = bytearray(size)
-        pdu = memoryview(self._buffer)[:size]
-        connection = self._connection
-        received = 0
-        try:
-            # A signal may end a wait for all of it early.
-            while count := connection.recv_into(pdu[received:], size - received, socket.MSG_WAITALL):
-                received += count
-            # A peer that leaves Nagle's algorithm on sends its next small packet only when this one is acknowledged.
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-        except OSError:
-            pass
-        if received < size:
-            LOGGER.warning("The connection broke or stalled within a PDU.")
-            self.event_queue.put("Evt17")
-            return
-        try:
-            self._recv_pdu.put(_PDataPdu(pdu[_HEAD.size :]))
-        except ValueError as error:
-            self._refuse(f"a P-DATA-TF PDU that can't be read: {error}")
-        else:
-            self.event_queue.put("Evt10")
-
-    def _refuse(self, what: str) -> None:
-        LOGGER.warning("Ended the connection of %s, which sent %s.", self.assoc.requestor.address, what)
-        self._hostile = True
-        self.event_queue.put("Evt19")
+UpperLayerKind = Callable[["PromptAssociation", int], PromptUpperLayer]
+"""Makes the upper layer of an association, given the longest P-DATA PDU."""
 
 
 class _ServingDimse(DIMSEServiceProvider):
@@ -270,7 +100,7 @@ class PromptAssociation(Association):
         self.name = f"AcceptorThread-{remote[0]}:{remote[1]}"
         self._server = server
         self._established = threading.Event()
-        self.dul = _PromptUpperLayer(self, server.ae.maximum_pdu_size)
+        self.dul = server.upper_layer(self, server.ae.maximum_pdu_size)
         self.dimse = _ServingDimse(self)
         self.acse = _GatedAcse(self, server.gate)
         self.acse_timeout = server.ae.acse_timeout  # once more, for the timers of the new upper layer
@@ -283,7 +113,7 @@ class PromptAssociation(Association):
         self.acceptor.implementation_version_name = server.ae.implementation_version_name
         self.acceptor.supported_contexts = server.contexts
         self.requestor.address_info = AddressInformation.from_tuple(remote)
-        self.bind(evt.EVT_C_STORE, server.on_c_store)
+        self.bind(evt.EVT_C_STORE, self._on_c_store)
         for event in EVENTS.values():
             self.bind(event, server.operations.serve)
         self._operations = server.operations
@@ -302,6 +132,34 @@ class PromptAssociation(Association):
         self._reported[event.MessageID] = on_status
         self.dimse.send_msg(event, cast(int, contexts[0].context_id))
         return True
+
+    def store(self, context_id: int, command: Command, data_set: memoryview) -> StoreAnswer | None:
+        """The answer to a C-STORE, or None if the association has ended; called by the upper layer's thread."""
+        self._established.wait(self.acse_timeout)
+        context = self._accepted_cx.get(context_id)
+        if context is None:
+            self._end_for("C-STORE in a context that was not accepted")
+            return None
+        syntax = str(cast(list[str], context.transfer_syntax)[0])
+        answer = self._server.on_store(self, store_request(command, syntax, data_set))
+        return answer if self.is_established else None
+
+    def _on_c_store(self, event: Event) -> Dataset:
+        request = cast(C_STORE, event.request)
+        answer = self._server.on_store(
+            self,
+            StoreRequest(
+                str(request.AffectedSOPClassUID),
+                str(request.AffectedSOPInstanceUID),
+                str(event.context.transfer_syntax),
+                memoryview(request.DataSet.getvalue() if request.DataSet else b""),
+            ),
+        )
+        status = Dataset()
+        status.Status = answer.status
+        if answer.comment:
+            status.ErrorComment = answer.comment
+        return status
 
     def serve(self, message: Any, context_id: int) -> None:
         """Serve one request; called by the upper layer's thread."""
@@ -328,12 +186,13 @@ class PromptAssociation(Association):
         context = self._accepted_cx.get(context_id)
         service = _SERVICES.get(type(msg)) or self._operations.service_class(type(msg), context)
         if context is None or service is None or not msg.is_valid_request:
-            LOGGER.warning(
-                "Ended the association of %s: unexpected %s.", self.requestor.address, type(msg).__name__
-            )
-            self.abort(block=False)
+            self._end_for(f"unexpected {type(msg).__name__}")
             return
         service(self).SCP(msg, context)
+
+    def _end_for(self, reason: str) -> None:
+        LOGGER.warning("Ended the association of %s: %s.", self.requestor.address, reason)
+        self.abort(block=False)
 
     def _run_reactor(self) -> None:
         self._established.set()
@@ -349,7 +208,7 @@ class PromptAssociation(Association):
         indications = self.dul.to_user_queue
         with indications.not_empty:
             if not indications.queue:
-                indications.not_empty.wait(_LOOK_AROUND_MS / 1000)
+                indications.not_empty.wait(LOOK_AROUND_MS / 1000)
             waiting = bool(indications.queue)
         over = self._kill or self._sent_abort or not self.dul.is_alive() or self.dul.idle_timer_expired()
         return not waiting and not over
@@ -366,11 +225,13 @@ class PromptServer(AssociationServer):
         address: tuple[str, int],
         contexts: list[PresentationContext],
         gate: Gate,
-        on_c_store: Callable[[Event], Dataset | int],
+        on_store: StoreHandler,
+        upper_layer: UpperLayerKind,
         services: Sequence[Service] = (),
     ) -> None:
         self.gate = gate
-        self.on_c_store = on_c_store
+        self.on_store = on_store
+        self.upper_layer = upper_layer
         self.operations = Operations(services)
         super().__init__(ae, address, ae.ae_title, [*contexts, *self.operations.contexts])
 

@@ -17,7 +17,7 @@ _SHORT = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL
 
 
 def top_level_elements(
-    data_set: bytes, *, explicit: bool, wanted: Container[int]
+    data_set: bytes | memoryview, *, explicit: bool, wanted: Container[int]
 ) -> dict[int, tuple[str, bytes]]:
     """The VR ("" in implicit VR) and bytes of each ``wanted`` tag, after the whole data set was checked for its lengths.
 
@@ -27,7 +27,7 @@ def top_level_elements(
     found: dict[int, tuple[str, bytes]] = {}
     position, end = 0, len(data_set)
     while position < end:
-        if data_set.startswith(b"\0\0", position) and data_set.count(0, position) == end - position:
+        if data_set[position : position + 2] == b"\0\0" and not bytes(data_set[position:]).strip(b"\0"):
             break  # padding that some senders leave behind the last element
         tag, vr, length, start = _element_at(data_set, position, explicit=explicit)
         if tag < _FIRST_TAG:
@@ -39,11 +39,13 @@ def top_level_elements(
         else:
             position = _within(data_set, start + length, tag)
         if tag in wanted:
-            found[tag] = (vr.decode("ascii"), data_set[start:position])
+            found[tag] = (vr.decode("ascii"), bytes(data_set[start:position]))
     return found
 
 
-def _element_at(data_set: bytes, position: int, *, explicit: bool) -> tuple[int, bytes, int, int]:
+def _element_at(
+    data_set: bytes | memoryview, position: int, *, explicit: bool
+) -> tuple[int, bytes, int, int]:
     """Tag, VR (b"" if not given), value length and value offset of the element at ``position``."""
     _within(data_set, position + 8)
     group, element, vr, length = _EXPLICIT.unpack_from(data_set, position)
@@ -57,7 +59,7 @@ def _element_at(data_set: bytes, position: int, *, explicit: bool) -> tuple[int,
     return tag, vr, _LENGTH.unpack_from(data_set, position + 8)[0], position + 12
 
 
-def _end_of_items(data_set: bytes, position: int, *, explicit: bool) -> int:
+def _end_of_items(data_set: bytes | memoryview, position: int, *, explicit: bool) -> int:
     """Where a value of undefined length that starts at ``position`` ends, its delimiter included."""
     # One entry for each open sequence and each open item, in turns: an odd number means that an item is due.
     levels = [explicit]
@@ -79,7 +81,7 @@ def _end_of_items(data_set: bytes, position: int, *, explicit: bool) -> int:
     return position
 
 
-def _within(data_set: bytes, position: int, tag: int | None = None) -> int:
+def _within(data_set: bytes | memoryview, position: int, tag: int | None = None) -> int:
     if position > len(data_set):
         where = f"in {_name(tag)}" if tag is not None else "in the middle of an element"
         raise BadObjectError(f"The data set ends {where}.")

@@ -12,7 +12,8 @@ class Incoming:
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
-    data_set: bytes
+    data_set: bytes | memoryview
+    """Over the network a view on the receive buffer, valid until the request is answered."""
     peer: Peer
 
 
