@@ -19,8 +19,9 @@ from gsco_pacs.settings.generalists import (
     TransformersGeneralist,
 )
 from gsco_pacs.settings.processes import Equipment, Retry, Web, Workers
-from gsco_pacs.settings.receiver import Receiver, Settle
+from gsco_pacs.settings.receiver import Receiver
 from gsco_pacs.settings.routes import RouteSettings
+from gsco_pacs.settings.settle import Settle
 from gsco_pacs.settings.values import Name
 
 

@@ -92,6 +92,8 @@ def _timeline(revision: "Revision") -> Table:
     table = Table("time", "event", "stage", "by", "why", box=None, pad_edge=False)
     for moment in revision.moments:
         table.add_row(_time(moment.at), moment.event, moment.stage, Text(moment.actor), Text(moment.reason))
+        for line in moment.detail.get("evidence", ()):
+            table.add_row("", "", "", "", Text(line, "bright_black"))
         for trial in moment.detail.get("trials", ()):
             words = "matched" if trial["matched"] else trial["reason"]
             table.add_row("", "", "", "", Text(f"route {trial['route']}: {words}", "bright_black"))

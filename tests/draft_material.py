@@ -99,10 +99,11 @@ class Parts:
     predecessors: Sequence[Predecessor] = ()
     at: datetime = AT
     revision: int = 1
+    incomplete: str = ""
 
     def composed(self) -> tuple[Report, Report]:
         return compose(
-            study_of(self.headers, self.revision),
+            replace(study_of(self.headers, self.revision), incomplete=self.incomplete),
             deepcopy(list(self.headers)),
             consultation=self.consultation,
             draft=self.draft,

@@ -18,6 +18,7 @@ from gsco_pacs.settings.destinations import DimseDestination, FolderDestination
 from gsco_pacs.settings.generalists import OpenAIGeneralist, StructuredGeneralist, TransformersGeneralist
 from gsco_pacs.settings.receiver import Sender
 from gsco_pacs.settings.routes import GateSettings, RouteSettings
+from gsco_pacs.settings.settle import Expectation
 from gsco_pacs.settings.tls import ClientTls
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -60,6 +61,7 @@ def configuration() -> str:
         ("One of `receiver.senders`", Sender),
         ("One of `routes`", RouteSettings),
         ("`gate` of a route", GateSettings),
+        ("One of `expects` of a route", Expectation),
         ("A condition on a tag (`when`)", Match),
         ("A generalist of kind `structured`", StructuredGeneralist),
         ("A generalist of kind `transformers`", TransformersGeneralist),

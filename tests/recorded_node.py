@@ -20,6 +20,7 @@ from gsco_pacs.adapters.job_ledger import Claim, JobLedger
 from gsco_pacs.adapters.ledger import Database, Ledger
 from gsco_pacs.adapters.queue import open_app
 from gsco_pacs.config import Config
+from gsco_pacs.domain.completeness import Decision
 from gsco_pacs.domain.findings import (
     Answer,
     Briefing,
@@ -41,7 +42,7 @@ from gsco_pacs.domain.findings import (
 )
 from gsco_pacs.domain.incoming import Incoming
 from gsco_pacs.domain.job import Event, Stage
-from gsco_pacs.domain.study import Decision, Instance, Peer, Routing, Study, Trial
+from gsco_pacs.domain.study import Instance, Peer, Routing, Study, Trial
 from gsco_pacs.intake import HEADER
 from gsco_pacs.processes.question_door import QuestionDoor
 from gsco_pacs.settings.receiver import Receiver, Sender

@@ -17,10 +17,11 @@ from gsco_pacs.adapters.job_ledger import Claim
 from gsco_pacs.adapters.prior_studies import PriorStudies
 from gsco_pacs.adapters.structured_generalist import StructuredGeneralist
 from gsco_pacs.consultation import Drafted, consult_stage, draft_stage
+from gsco_pacs.domain.completeness import Decision
 from gsco_pacs.domain.findings import Consultation, Finding, ObjectKind, Opinion, Presence
 from gsco_pacs.domain.job import Stage
 from gsco_pacs.domain.priors import ImageReference, Prior
-from gsco_pacs.domain.study import Decision, StoredFile
+from gsco_pacs.domain.study import StoredFile
 from gsco_pacs.settings.processes import Equipment
 from gsco_pacs.settings.routes import RouteSettings
 from gsco_pacs.sr.evidence import Origin

@@ -60,6 +60,10 @@ def _failed() -> Parts:
     return replace(made, consultation=replace(made.consultation, exclusions=exclusions))
 
 
+def _incomplete(missing: str = "Images were still arriving.") -> Parts:
+    return parts(incomplete=missing)
+
+
 def _nothing_worked() -> Parts:
     made = parts()
     empty = replace(made.consultation, read=(), opinions=(), cases=(), exclusions=(PART_FAILED,))
@@ -93,6 +97,7 @@ CASES = {
     "a failed specialist": _failed,
     "no specialist that worked": _nothing_worked,
     "late images": _late_images,
+    "an incomplete study": _incomplete,
     "no type 2 attributes": _bare,
     "many series": _many_series,
     "300 slices": _ct_slices,
@@ -141,6 +146,15 @@ def test_a_failure_makes_both_reports_partial_and_the_reason_stands_in_flag_and_
         assert (document.CompletionFlag, document.VerificationFlag) == ("PARTIAL", "UNVERIFIED")
         assert "ran out of memory" in document.CompletionFlagDescription
         assert "lung_ct: the model ran out of memory" in as_text(report.content)
+
+
+def test_an_incomplete_study_makes_both_reports_partial_and_what_is_missing_stands_in_flag_and_text() -> None:
+    missing = "MPPS of CT1: 3 of 12 announced images have not come."
+    for report in _incomplete(missing).composed():
+        document = _open(report)
+        assert document.CompletionFlag == "PARTIAL"
+        assert document.CompletionFlagDescription.startswith("AI draft; incomplete study: MPPS of CT1")
+        assert f"INCOMPLETE STUDY: {missing}" in as_text(report.content)
 
 
 def test_an_image_that_only_did_not_fit_leaves_the_reports_complete() -> None:

@@ -18,10 +18,11 @@ from gsco_pacs.adapters.job_ledger import Claim, JobLedger
 from gsco_pacs.adapters.ledger import Collecting, Database, Ledger
 from gsco_pacs.adapters.tables import Base
 from gsco_pacs.adapters.upkeep import CRASHES_ALLOWED, WOKEN_AGAIN, Upkeep
+from gsco_pacs.domain.completeness import Decision, Grounds
 from gsco_pacs.domain.errors import ConfigError, IllegalMoveError, LostLeaseError
 from gsco_pacs.domain.findings import ObjectKind, Receipt, Report
 from gsco_pacs.domain.job import Event, Stage, State
-from gsco_pacs.domain.study import Decision, Instance, Peer, Routing, Trial
+from gsco_pacs.domain.study import Instance, Peer, Routing, Trial
 from gsco_pacs.processes.housekeeper import TICK_SECONDS, LeaseWatch
 
 PEER = Peer("MODALITY", "GSCO", "127.0.0.1")
@@ -204,6 +205,22 @@ def test_a_study_that_no_route_wants_is_skipped_with_the_failed_condition(
     close(ledger, route=None)
     job = audit.study("1.2.3").revisions[0].job
     assert (job.state, job.reason) == (State.SKIPPED, "No route matches: chest: Modality is CT")
+
+
+def test_what_was_missing_when_a_study_was_closed_stays_with_the_decision_and_goes_to_the_worker(
+    ledger: Ledger, jobs: JobLedger, audit: Audit
+) -> None:
+    receive(ledger, instance(1))
+    (collecting,) = ledger.collecting()
+    missing = "MPPS of CT1: 3 of 4 announced images have not come."
+    decision = Decision(
+        closed=True, reason="The deadline.", decided_at=datetime.now(UTC), grounds=Grounds.DEADLINE,
+        evidence=("1 instances are here.", missing), incomplete=missing,
+    )  # fmt: skip
+    assert ledger.close(collecting, decision, Routing("chest", ()), ROUTE)
+    detail = audit.study("1.2.3").revisions[0].moments[-1].detail
+    assert (detail["grounds"], detail["evidence"]) == ("deadline", ["1 instances are here.", missing])
+    assert claimed(jobs).study.incomplete == missing
 
 
 def test_six_workers_that_claim_at_once_get_one_job_once(ledger: Ledger, jobs: JobLedger) -> None:

@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from gsco_pacs.conditions import Condition
-from gsco_pacs.domain.study import Header
+from gsco_pacs.domain.completeness import Expected
+from gsco_pacs.domain.study import Header, Instance
 from gsco_pacs.settings.routes import RouteSettings
-from gsco_pacs.steps.route import keywords, route, why_not
+from gsco_pacs.steps.route import expected, keywords, route, why_not
 
 PARSE = TypeAdapter(Condition)
 CHEST: Header = {"Modality": "DX", "BodyPartExamined": "CHEST", "ViewPosition": "PA"}
@@ -65,10 +66,9 @@ def test_one_image_binds_several_tests_to_the_same_image() -> None:
     assert not holds({"one_image": both}, CHEST, CT)
 
 
-def settings(name: str, when: object) -> RouteSettings:
-    return RouteSettings.model_validate(
-        {"name": name, "when": when, "specialists": ["cxr_findings"], "destinations": ["pacs"]}
-    )
+def settings(name: str, when: object, *expects: object) -> RouteSettings:
+    content = {"name": name, "when": when, "specialists": ["cxr_findings"], "destinations": ["pacs"]}
+    return RouteSettings.model_validate(content | {"expects": expects})
 
 
 def test_the_first_route_that_matches_is_taken_and_the_ones_before_it_say_why_not() -> None:
@@ -103,7 +103,44 @@ def test_the_receiver_is_told_which_attributes_the_routes_ask_for() -> None:
             {"one_image": {"tag": "ViewPosition", "present": True}},
         ]
     }
-    assert keywords([settings("a", nested)]) == {"Manufacturer", "ViewPosition"}
+    expecting = settings(
+        "b", {"tag": "Modality", "present": True}, {"when": {"tag": "EchoTime", "present": True}}
+    )
+    assert keywords([settings("a", nested), expecting]) == {
+        "Manufacturer",
+        "ViewPosition",
+        "Modality",
+        "EchoTime",
+    }
+
+
+def test_what_a_route_expects_is_counted_in_images_or_in_series() -> None:
+    lateral = {"tag": "ViewPosition", "equals": "LL"}
+    route_settings = settings(
+        "chest",
+        {"tag": "Modality", "present": True},
+        {"when": lateral, "at_least": 2},
+        {"when": lateral, "at_least": 2, "of": "series"},
+    )
+    views = [("1", "LL"), ("1", "LL"), ("2", "PA"), ("3", "LL")]
+    instances = [
+        Instance(
+            "1.2",
+            f"1.2.{series}",
+            f"1.2.{series}.{n}",
+            "1.2.9",
+            "1.2.840.10008.1.2.1",
+            "0" * 64,
+            1,
+            "x",
+            {"ViewPosition": view},
+        )
+        for n, (series, view) in enumerate(views)
+    ]
+    assert expected(instances, route_settings) == (
+        Expected("images with ViewPosition equals 'LL'", 2, 3),
+        Expected("series with ViewPosition equals 'LL'", 2, 2),
+    )
 
 
 @given(st.lists(st.fixed_dictionaries({"Modality": st.sampled_from(["CT", "MR", "DX"])}), min_size=1))

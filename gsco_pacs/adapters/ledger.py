@@ -15,9 +15,10 @@ from gsco_pacs.adapters.arrivals import Arrivals, Registration, lock_study
 from gsco_pacs.adapters.database import READING
 from gsco_pacs.adapters.moves import move, now
 from gsco_pacs.adapters.tables import InstanceRow, JobRow, RefusalRow, StudyRow
+from gsco_pacs.domain.completeness import Decision
 from gsco_pacs.domain.errors import OutOfResourcesError, PermanentError
 from gsco_pacs.domain.job import Event, Stage, State
-from gsco_pacs.domain.study import Decision, Instance, Peer, Routing, Study
+from gsco_pacs.domain.study import Instance, Peer, Routing, Study
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,10 @@ class Ledger:
             job = connection.execute(select(JobRow).where(JobRow.id == collecting.job_id)).one()
             if job.state != State.COLLECTING or job.last_received_at != collecting.last_received_at:
                 return False
-            detail = {"trials": [asdict(trial) for trial in routing.trials], "closed": decision.reason}
+            detail = {
+                "trials": [asdict(trial) for trial in routing.trials], "closed": decision.reason,
+                "grounds": decision.grounds, "evidence": decision.evidence, "incomplete": decision.incomplete,
+            }  # fmt: skip
             if route is None:
                 reason = "No route matches: " + "; ".join(f"{t.route}: {t.reason}" for t in routing.trials)
                 move(connection, job.id, State.COLLECTING, Event.NOT_APPLICABLE, stage=Stage.CONSULT,
@@ -134,7 +138,7 @@ class Ledger:
                 move(connection, job.id, State.COLLECTING, Event.STUDY_CLOSED, stage=Stage.CONSULT,
                      actor="housekeeper", reason=decision.reason, detail=detail,
                      columns={"route": route, "priority": int(route["priority"] == "stat"),
-                              "stage_began_at": now()})  # fmt: skip
+                              "stage_began_at": now(), "incomplete": decision.incomplete})  # fmt: skip
             if route is not None:
                 _supersede_older(connection, job.study_id, job.revision)
             return True
@@ -143,7 +147,9 @@ class Ledger:
 def study_of(connection: Connection, job_id: int) -> Study:
     """The study that a job reads, in the order of arrival."""
     query = (
-        select(InstanceRow, StudyRow.study_instance_uid, JobRow.revision.label("job_revision"))
+        select(
+            InstanceRow, StudyRow.study_instance_uid, JobRow.revision.label("job_revision"), JobRow.incomplete
+        )
         .join(StudyRow, StudyRow.id == InstanceRow.study_id)
         .join(JobRow, JobRow.study_id == StudyRow.id)
         .where(
@@ -154,7 +160,8 @@ def study_of(connection: Connection, job_id: int) -> Study:
         .order_by(InstanceRow.id)
     )
     rows = connection.execute(query).all()
-    return Study(rows[0].study_instance_uid, rows[0].job_revision, tuple(_instance(row) for row in rows))
+    first = rows[0]
+    return Study(first.study_instance_uid, first.job_revision, tuple(map(_instance, rows)), first.incomplete)
 
 
 def _instance(row: Any) -> Instance:

@@ -114,6 +114,8 @@ class JobRow(Base):
     priority: Mapped[int] = mapped_column(default=0)
     route: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     reason: Mapped[str] = mapped_column(Text, default="")
+    incomplete: Mapped[str] = mapped_column(Text, default="")
+    """What was missing or in doubt when the study was closed."""
     attempts: Mapped[int] = mapped_column(default=0)
     run: Mapped[int] = mapped_column(default=0)
     first_received_at: Mapped[datetime]

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 
 from gsco_pacs.domain.errors import BadUidError
@@ -53,6 +52,8 @@ class Study:
     study_instance_uid: str
     revision: int
     instances: tuple[Instance, ...]
+    incomplete: str = ""
+    """What was missing or in doubt when it was closed; the draft says so."""
 
     @property
     def patient_id(self) -> str:
@@ -66,15 +67,6 @@ class StoredFile:
 
     instance: Instance
     path: Path
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Whether a study is closed, and why."""
-
-    closed: bool
-    reason: str
-    decided_at: datetime
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The housekeeper: closes quiet studies, and brings back what is due, lost or was never woken."""
+"""The housekeeper: closes complete studies, and brings back what is due, lost or was never woken."""
 
 import logging
 import signal
@@ -15,7 +15,8 @@ from gsco_pacs.adapters.queue import open_app, wake
 from gsco_pacs.adapters.upkeep import Upkeep
 from gsco_pacs.config import Config
 from gsco_pacs.domain.errors import TransientError
-from gsco_pacs.intake import close_if_quiet
+from gsco_pacs.intake import close_if_complete
+from gsco_pacs.outlook import Outlooks
 from gsco_pacs.processes.parts import open_database, start_logging
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ def run_housekeeper(config: Config) -> None:
     ledger, upkeep, app = Ledger(database), Upkeep(database), open_app(config)
     questions = Questions(database)
     watch = LeaseWatch(config.workers.lease_seconds)
+    outlooks = Outlooks(ledger, config)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -39,7 +41,7 @@ def run_housekeeper(config: Config) -> None:
     while not stop.wait(TICK_SECONDS):
         try:
             bring_back(upkeep, watch)
-            close_studies(ledger, config)
+            close_studies(ledger, outlooks)
             send_wake_ups(upkeep, questions, app)
         except TransientError as error:
             log.warning("%s It is tried again.", error)
@@ -85,11 +87,14 @@ def bring_back(upkeep: Upkeep, watch: LeaseWatch) -> None:
         log.info("Jobs taken back from lost workers: %d, retries due: %d.", lost, due)
 
 
-def close_studies(ledger: Ledger, config: Config) -> None:
-    """Close what is quiet; a study that cannot be closed keeps no other one open."""
-    for collecting in ledger.collecting():
+def close_studies(ledger: Ledger, outlooks: Outlooks) -> None:
+    """Close what is complete; a study that cannot be closed keeps no other one open."""
+    arriving = ledger.collecting()
+    outlooks.keep_only(arriving)
+    for collecting in arriving:
         try:
-            if close_if_quiet(ledger, collecting, config, datetime.now(UTC)):
+            outlook = outlooks.of(collecting, at := datetime.now(UTC))
+            if outlook and close_if_complete(ledger, collecting, outlook, at):
                 log.info("Job %d: the study is closed.", collecting.job_id)
         except TransientError:
             raise

@@ -1,4 +1,4 @@
-"""Who may send to the node, within which limits, and when a study counts as complete."""
+"""Who may send to the node, and within which limits."""
 
 from typing import Annotated
 
@@ -36,12 +36,3 @@ class Receiver(Settings):
     """An association in which nothing happens for this long is ended."""
     reserve_bytes: Annotated[int, Field(ge=0)] = 2_000_000_000
     """Free space that is kept: below it, images are refused with A700, which the sender retries."""
-
-
-class Settle(Settings):
-    """When a study counts as complete."""
-
-    quiet_seconds: Seconds = 60
-    """No new image of the study for this long."""
-    deadline_seconds: Seconds = 3600
-    """A study that never gets quiet is closed this long after its first image."""

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from gsco_pacs.conditions import Condition, Settings
 from gsco_pacs.domain.findings import Mode
+from gsco_pacs.settings.settle import Expectation
 from gsco_pacs.settings.values import Name, Seconds, Share
 
 Saliency = Literal["none", "capture", "capture+map"]
@@ -53,6 +54,10 @@ class RouteSettings(Settings):
     """Stat studies overtake routine ones in every stage."""
     quiet_seconds: Seconds | None = None
     """Overrides settle.quiet_seconds (10 is usual for stat)."""
+    deadline_seconds: Seconds | None = None
+    """Overrides settle.deadline_seconds."""
+    expects: tuple[Expectation, ...] = ()
+    """What every study of the route has; it closes early when all is here and is held open to the deadline while not."""
     destinations: tuple[Name, ...] = Field(min_length=1)
     """Where the reports go, by name."""
 

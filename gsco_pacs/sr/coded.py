@@ -71,6 +71,8 @@ def _summary(material: Material) -> Iterator[ContentItem]:
     if summed_up:
         yield code(codes.OUTCOME, summed_up)
     yield text(codes.NARRATIVE_SUMMARY, WARNING)
+    if material.study.incomplete:
+        yield text(codes.NOT_READ, f"INCOMPLETE STUDY: {material.study.incomplete}")
     for line in material.compared:
         yield text(codes.PREVIOUS_FINDING, line)
     for line in material.consultation.reading:

@@ -79,9 +79,12 @@ def _coding_schemes() -> Iterator[Dataset]:
 
 
 def _flag(own: Dataset, material: Material) -> None:
-    """COMPLETE says that nothing failed, never that somebody looked at it: that is what UNVERIFIED is for."""
-    own.CompletionFlag = "PARTIAL" if material.failures else "COMPLETE"
+    """COMPLETE says that nothing failed or was known to be missing, never that somebody looked at it: that is what UNVERIFIED is for."""
+    incomplete = material.study.incomplete
+    own.CompletionFlag = "PARTIAL" if material.failures or incomplete else "COMPLETE"
     own.CompletionFlagDescription = "AI draft, awaiting radiologist review"
+    if incomplete:
+        own.CompletionFlagDescription = short(f"AI draft; incomplete study: {incomplete}")
     if material.failures:
         own.CompletionFlagDescription = short(f"AI draft; failed: {material.failures[0].reason}")
     own.VerificationFlag = "UNVERIFIED"

@@ -37,6 +37,8 @@ def _descriptions(material: Material) -> Iterator[ContentItem]:
         yield text(
             codes.PROCEDURE_DESCRIPTION, f"PARTIAL: something that belongs to this draft failed. {reasons}"
         )
+    if material.study.incomplete:
+        yield text(codes.PROCEDURE_DESCRIPTION, f"INCOMPLETE STUDY: {material.study.incomplete}")
     read, held = len(material.consultation.read), len(material.study.instances)
     examined = material.consultation.region or "Study"
     yield text(codes.PROCEDURE_DESCRIPTION, f"{examined}: {read} of {counted(held, 'image')} read.")

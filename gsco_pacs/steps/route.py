@@ -1,11 +1,13 @@
-"""Finds the route that a study takes, and says of every other one which condition failed."""
+"""Finds the route that a study takes, says of every other one which condition failed, and counts what a route expects."""
 
 import re
 from collections.abc import Iterator, Sequence
 
 from gsco_pacs.conditions import All, AnyOf, Condition, Match, Not, OneImage
-from gsco_pacs.domain.study import Header, Routing, Trial
+from gsco_pacs.domain.completeness import Expected
+from gsco_pacs.domain.study import Header, Instance, Routing, Trial
 from gsco_pacs.settings.routes import RouteSettings
+from gsco_pacs.settings.settle import Expectation
 
 
 def route(headers: Sequence[Header], routes: Sequence[RouteSettings]) -> Routing:
@@ -23,9 +25,25 @@ def route(headers: Sequence[Header], routes: Sequence[RouteSettings]) -> Routing
     return Routing(None, tuple(trials))
 
 
+def expected(instances: Sequence[Instance], route: RouteSettings) -> tuple[Expected, ...]:
+    """How much of what ``route`` expects is among ``instances``."""
+    return tuple(
+        Expected(f"{wanted.of} with {_words(wanted.when)}", wanted.at_least, _here(wanted, instances))
+        for wanted in route.expects
+    )
+
+
+def _here(wanted: Expectation, instances: Sequence[Instance]) -> int:
+    meeting = [instance for instance in instances if not why_not(wanted.when, [instance.header])]
+    if wanted.of == "series":
+        return len({instance.series_instance_uid for instance in meeting})
+    return len(meeting)
+
+
 def keywords(routes: Sequence[RouteSettings]) -> frozenset[str]:
     """Every DICOM keyword that the routes ask for; the receiver keeps these of each image."""
-    return frozenset(keyword for candidate in routes for keyword in _keywords(candidate.when))
+    conditions = [c for each in routes for c in (each.when, *(wanted.when for wanted in each.expects))]
+    return frozenset(keyword for condition in conditions for keyword in _keywords(condition))
 
 
 def _keywords(condition: Condition) -> Iterator[str]:

@@ -27,6 +27,8 @@ class Entry:
     """good, warn, bad or plain."""
     actor: str
     trials: tuple[Trial, ...] = ()
+    evidence: tuple[str, ...] = ()
+    """What was known about the completeness of the study when it was closed."""
     since: str = ""
     """Time since the point before; empty for the first one."""
 
@@ -50,7 +52,8 @@ def _of_moment(moment: "Moment", arrived: str) -> Entry:
         text = f"Attempt {moment.detail['attempt']}."
     elif trials and moment.event == Event.NOT_APPLICABLE:
         text = "No route matches this study."
-    return Entry(moment.at, title(moment), text, tone(moment), moment.actor, trials)
+    evidence = tuple(moment.detail.get("evidence", ()))
+    return Entry(moment.at, title(moment), text, tone(moment), moment.actor, trials, evidence)
 
 
 def _of_delivery(delivery: "Delivery") -> Entry:

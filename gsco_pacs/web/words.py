@@ -53,6 +53,8 @@ def title(moment: "Moment") -> str:
 
 def tone(moment: "Moment") -> str:
     """How it went: good, warn, bad or plain."""
+    if moment.detail.get("incomplete"):
+        return "warn"
     return _TONES.get(Event(moment.event), "plain")
 
 
@@ -61,7 +63,7 @@ def why(job: "JobLine") -> str:
     match State(job.state):
         case State.COLLECTING:
             return (
-                "Images are still arriving: the study is closed when no new one has come for the quiet time."
+                "Images are still arriving: the study is closed when the evidence says that it is complete."
             )
         case State.QUEUED:
             return f"Waits for a free {job.stage} worker."

@@ -1,0 +1,99 @@
+"""What is known about how complete a study is: what came, what a route expects, what the modality and the archive say."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class Grounds(StrEnum):
+    """Which evidence closed a study."""
+
+    QUIET = "quiet time"
+    EXPECTED = "expected images"
+    ANNOUNCED = "announced images"
+    COUNTED = "archive's count"
+    DEADLINE = "deadline"
+
+
+class Step(StrEnum):
+    """Performed Procedure Step Status (0040,0252); what a notification of availability names is completed."""
+
+    IN_PROGRESS = "IN PROGRESS"
+    COMPLETED = "COMPLETED"
+    DISCONTINUED = "DISCONTINUED"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Something that a route expects of its studies, and how much of it is here."""
+
+    what: str
+    """Such as "images with ViewPosition equals 'LL'"."""
+    wanted: int
+    here: int
+
+
+@dataclass(frozen=True)
+class Announced:
+    """Images that a modality (MPPS) or an archive (Instance Availability Notification) has announced."""
+
+    by: str
+    """Such as "MPPS of CT1"."""
+    step: Step
+    images: int
+    missing: int
+    """How many of them are not here."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """How many instances an archive said it holds of the study, its copies of the node's own results left out."""
+
+    archive: str
+    instances: int
+    times: int
+    """Answered so in a row, the first time after the newest image had come."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """All evidence on one revision of a study at one moment."""
+
+    first_received_at: datetime
+    last_received_at: datetime
+    revision: int = 1
+    instances: int = 0
+    """SOP Instances of the study that are here, without the node's own."""
+    expected: tuple[Expected, ...] = ()
+    announced: tuple[Announced, ...] = ()
+    unannounced: int = 0
+    """Images of this revision that no announcement names."""
+    counted: Counted | None = None
+    uncorrected: int = 0
+    """Images that still have the former patient or study attributes after others came corrected."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long the node waits, in seconds."""
+
+    quiet_seconds: float
+    """Without a new image until a study counts as complete, if nothing speaks against it."""
+    settle_seconds: float
+    """Without a new image after everything that the route expects has come."""
+    deadline_seconds: float
+    """From the first image until the study is closed whatever is missing."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a study is closed, why, by which evidence, and what then spoke against it being complete."""
+
+    closed: bool
+    reason: str
+    decided_at: datetime
+    grounds: Grounds | None = None
+    evidence: tuple[str, ...] = ()
+    """Everything that was known, a sentence each."""
+    incomplete: str = ""
+    """What is missing or in doubt, for the draft; empty if nothing is."""

@@ -1,0 +1,83 @@
+"""What is known of the studies that are arriving, for ``intake.close_if_complete``: looked up only when something changed."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from gsco_pacs.config import Config
+from gsco_pacs.domain.completeness import Patience, Standing
+from gsco_pacs.domain.study import Routing
+from gsco_pacs.settings.routes import RouteSettings
+from gsco_pacs.steps.route import expected, route
+
+if TYPE_CHECKING:
+    from gsco_pacs.adapters.ledger import Collecting, Ledger
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """One arriving study: the route that it would take as it is now, what speaks for and against closing it, how long to wait."""
+
+    routing: Routing
+    route: RouteSettings | None
+    standing: Standing
+    patience: Patience
+
+
+class Outlooks:
+    """Remembers each outlook until the study changes; a study in the midst of its images is not looked at."""
+
+    def __init__(self, ledger: "Ledger", config: Config) -> None:
+        self._ledger = ledger
+        self._config = config
+        self._known: dict[int, tuple[object, Outlook]] = {}
+
+    def of(self, collecting: "Collecting", at: datetime) -> Outlook | None:
+        """The outlook of one study; None while it is too early for any evidence."""
+        if not self._may_be_complete(collecting, at):
+            return None
+        key = collecting.last_received_at
+        known, outlook = self._known.get(collecting.job_id, (None, None))
+        if outlook is None or known != key:
+            outlook = self._look(collecting)
+            self._known[collecting.job_id] = key, outlook
+        return outlook
+
+    def keep_only(self, arriving: Iterable["Collecting"]) -> None:
+        """Forget every study that is no longer arriving."""
+        jobs = {each.job_id for each in arriving}
+        self._known = {job_id: known for job_id, known in self._known.items() if job_id in jobs}
+
+    def _may_be_complete(self, collecting: "Collecting", at: datetime) -> bool:
+        """Whether the shortest of all waits has passed: only then the study's headers are read."""
+        settings, routes = self._config.settle, self._config.routes
+        quiet = [settings.quiet_seconds, *(r.quiet_seconds for r in routes if r.quiet_seconds)]
+        quiet += [settings.settle_seconds for r in routes if r.expects]
+        deadline = [settings.deadline_seconds, *(r.deadline_seconds for r in routes if r.deadline_seconds)]
+        return (at - collecting.last_received_at).total_seconds() >= min(quiet) or (
+            at - collecting.first_received_at
+        ).total_seconds() >= min(deadline)
+
+    def _look(self, collecting: "Collecting") -> Outlook:
+        study = self._ledger.study(collecting.job_id)
+        routing = route([instance.header for instance in study.instances], self._config.routes)
+        chosen = self._config.route(routing.route) if routing.route else None
+        standing = Standing(
+            first_received_at=collecting.first_received_at,
+            last_received_at=collecting.last_received_at,
+            revision=collecting.revision,
+            instances=len(study.instances),
+            expected=expected(study.instances, chosen) if chosen else (),
+        )
+        return Outlook(routing, chosen, standing, self._patience(chosen))
+
+    def _patience(self, chosen: RouteSettings | None) -> Patience:
+        settings = self._config.settle
+        quiet = chosen.quiet_seconds if chosen else None
+        deadline = chosen.deadline_seconds if chosen else None
+        return Patience(
+            quiet_seconds=quiet or settings.quiet_seconds,
+            settle_seconds=settings.settle_seconds,
+            deadline_seconds=deadline or settings.deadline_seconds,
+        )
