@@ -77,7 +77,7 @@ class Operations:
 
     def serve(self, event: Event) -> tuple[int | Dataset, Dataset | None]:
         """Let the service that owns the operation answer it."""
-        return self._handlers[cast(UID, event.context.abstract_syntax), type(event.request)](event)
+        return self._handlers[event.context.abstract_syntax, type(event.request)](event)
 
 
 def peer_of(association: Association) -> Peer:
