@@ -22,6 +22,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from gsco_pacs.adapters.calling import CalledPeer
 from gsco_pacs.adapters.folder import Folder
 from gsco_pacs.adapters.node_process import free_port
 from gsco_pacs.adapters.store_scu import StoreScu, failure
@@ -36,7 +37,6 @@ from gsco_pacs.domain.errors import (
     TransientError,
 )
 from gsco_pacs.domain.findings import ObjectKind, Receipt, Report
-from gsco_pacs.settings.destinations import DimseDestination
 from gsco_pacs.steps.deliver import deliver
 from gsco_pacs.testing.pacs import BUSY, UNKNOWN_CALLER, Answer, HangUp, LoopbackPacs, Refusal
 from gsco_pacs.testing.phantoms import encoded, make_dx
@@ -49,10 +49,7 @@ def sender(pacs: LoopbackPacs, seconds: float = 10) -> StoreScu:
 
 
 def at_port(port: int, seconds: float = 10, host: str = "127.0.0.1") -> StoreScu:
-    settings = DimseDestination(
-        kind="dimse", ae_title="LOOPBACK", host=host, port=port, timeout_seconds=seconds
-    )
-    return StoreScu("pacs", settings, "GSCO")
+    return StoreScu("pacs", CalledPeer("LOOPBACK", host, port, "GSCO", seconds), ObjectKind)
 
 
 def data_set_of(report: Report) -> bytes:

@@ -8,9 +8,9 @@ import httpx
 import pytest
 from pydicom import dcmread
 
+from gsco_pacs.adapters.calling import CalledPeer
 from gsco_pacs.adapters.store_scu import StoreScu
-from gsco_pacs.domain.findings import Report
-from gsco_pacs.settings.destinations import DimseDestination
+from gsco_pacs.domain.findings import ObjectKind, Report
 from gsco_pacs.testing.servers import OrthancServer
 
 Reports = tuple[Report, Report]
@@ -18,10 +18,8 @@ Reports = tuple[Report, Report]
 
 @pytest.fixture
 def destination(orthanc: OrthancServer) -> StoreScu:
-    settings = DimseDestination(
-        kind="dimse", ae_title=orthanc.ae_title, host="127.0.0.1", port=orthanc.dicom_port
-    )
-    return StoreScu("pacs", settings, "GSCO")
+    peer = CalledPeer(orthanc.ae_title, "127.0.0.1", orthanc.dicom_port, "GSCO", 30)
+    return StoreScu("pacs", peer, ObjectKind)
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from gsco_pacs.adapters.calling import CalledPeer
 from gsco_pacs.adapters.store_scu import StoreScu
 from gsco_pacs.adapters.tls import client_context, server_context, tls_arguments
 from gsco_pacs.domain.errors import ConfigError, PeerUnavailableError
-from gsco_pacs.domain.findings import Report
-from gsco_pacs.settings.destinations import DimseDestination
+from gsco_pacs.domain.findings import ObjectKind, Report
 from gsco_pacs.settings.tls import ClientTls, ServerTls
 from gsco_pacs.testing.certificates import Authority, Certificate
 from gsco_pacs.testing.pacs import LoopbackPacs
@@ -50,12 +50,8 @@ def client_of(authority: Authority, own: Certificate | None = None, **changes: A
 
 
 def scu(server: LoopbackPacs, tls: ClientTls, host: str = "127.0.0.1") -> StoreScu:
-    settings = DimseDestination(
-        kind="dimse", ae_title="LOOPBACK", host=host, port=server.port, timeout_seconds=10, tls=tls
-    )
-    return StoreScu(
-        "pacs", settings, "GSCO", partial(tls_arguments, tls, host, "destinations.pacs.tls", Path.absolute)
-    )
+    called = partial(tls_arguments, tls, host, "destinations.pacs.tls", Path.absolute)
+    return StoreScu("pacs", CalledPeer("LOOPBACK", host, server.port, "GSCO", 10, called), ObjectKind)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])

@@ -9,7 +9,7 @@ from pydicom.errors import InvalidDicomError
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
-from gsco_pacs.adapters.store_scu import send_at_once
+from gsco_pacs.adapters.calling import send_at_once
 from gsco_pacs.domain.errors import BadObjectError, PeerUnavailableError
 
 _CONTEXTS_AN_ASSOCIATION = 128

@@ -1,11 +1,8 @@
 """A destination that is a PACS: reports go there by C-STORE."""
 
 import logging
-import socket
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING, cast
 
 from pydicom import dcmread
 from pydicom.uid import (
@@ -15,10 +12,11 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
-from pynetdicom import AE, evt
+from pynetdicom import build_context
 from pynetdicom.association import Association
+from pynetdicom.presentation import PresentationContext
 
-from gsco_pacs.adapters.tls import TlsArguments, why_no_handshake
+from gsco_pacs.adapters.calling import CalledPeer
 from gsco_pacs.domain.errors import (
     GscoError,
     PeerBusyError,
@@ -27,14 +25,9 @@ from gsco_pacs.domain.errors import (
     TransientError,
 )
 from gsco_pacs.domain.findings import ObjectKind, Receipt, Report
-from gsco_pacs.settings.destinations import DimseDestination
-
-if TYPE_CHECKING:
-    from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 logger = logging.getLogger(__name__)
 
-_REJECTED_TRANSIENT = 0x02
 _DUPLICATE = 0x0111
 _PROCESSING_FAILURE = 0x0110
 _REMEDIES = {
@@ -47,21 +40,13 @@ _REMEDIES = {
 class StoreScu:
     """Sends reports over one association per call, as the bytes that were stored; implements ports.Destination.
 
-    C-STORE statuses are read as PS3.4 B.2.3 and PS3.7 annex C have them; see ``failure``. ``tls`` is asked with each
-    association, so that a renewed certificate is used at once; without it the association is not encrypted.
+    C-STORE statuses are read as PS3.4 B.2.3 and PS3.7 annex C have them; see ``failure``.
     """
 
-    def __init__(
-        self,
-        name: str,
-        settings: DimseDestination,
-        calling_ae: str,
-        tls: Callable[[], TlsArguments] | None = None,
-    ) -> None:
+    def __init__(self, name: str, peer: CalledPeer, objects: Iterable[ObjectKind]) -> None:
         self._name = name
-        self._settings = settings
-        self._calling_ae = calling_ae
-        self._tls = tls
+        self._peer = peer
+        self._objects = frozenset(objects)
 
     @property
     def name(self) -> str:
@@ -71,7 +56,7 @@ class StoreScu:
     @property
     def objects(self) -> frozenset[ObjectKind]:
         """The kinds of objects that are sent there."""
-        return frozenset(self._settings.objects)
+        return self._objects
 
     def send(self, reports: Sequence[Report]) -> tuple[Receipt, ...]:
         """Send all; a receipt's status is the PACS's answer, such as "0x0000". Errors as in ports.Destination.
@@ -80,7 +65,10 @@ class StoreScu:
         """
         receipts: list[Receipt] = []
         errors: list[GscoError] = []
-        with self._association({report.sop_class_uid for report in reports}) as association:
+        contexts = _contexts({report.sop_class_uid for report in reports})
+        with self._peer.association(
+            contexts, f"takes none of our objects: {_REMEDIES[0x0122]}."
+        ) as association:
             for report in reports:
                 try:
                     status = _store(association, report)
@@ -91,60 +79,14 @@ class StoreScu:
             raise min(errors, key=lambda error: not isinstance(error, TransientError))
         return tuple(receipts)
 
-    @contextmanager
-    def _association(self, sop_classes: set[str]) -> Iterator[Association]:
-        ae = AE(ae_title=self._calling_ae)
-        seconds = self._settings.timeout_seconds
-        ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = seconds
-        # One context per transfer syntax: an acceptor that knows both can take both, and nothing is converted.
-        for sop_class in sorted({EnhancedSRStorage, Comprehensive3DSRStorage} | sop_classes):
-            ae.add_requested_context(sop_class, ExplicitVRLittleEndian)
-            ae.add_requested_context(sop_class, ImplicitVRLittleEndian)
-        association = self._associate(ae)
-        try:
-            yield association
-        finally:
-            association.release()
 
-    def _associate(self, ae: AE) -> Association:
-        peer = self._settings
-        tls = self._tls() if self._tls else None
-        try:
-            association = ae.associate(
-                peer.host,
-                peer.port,
-                ae_title=peer.ae_title,
-                tls_args=tls,
-                evt_handlers=[(evt.EVT_CONN_OPEN, send_at_once)],
-            )
-        except OSError as error:
-            raise PeerUnavailableError(f"{peer.host} cannot be looked up: {error.strerror}.") from error
-        if not association.is_established:
-            raise self._no_association(association, tls)
-        return association
-
-    def _no_association(self, association: Association, tls: TlsArguments | None) -> GscoError:
-        peer = f"{self._settings.ae_title} at {self._settings.host}:{self._settings.port}"
-        if association.is_rejected:
-            answer = cast("A_ASSOCIATE", association.acceptor.primitive)
-            if answer.result == _REJECTED_TRANSIENT:
-                return PeerUnavailableError(f"{peer} takes no association at present: {answer.reason_str}.")
-            return RejectedByPeerError(
-                f"{peer} rejected the association: {answer.reason_str}. Register the AE title {self._calling_ae} "
-                "there and check the destination's ae_title."
-            )
-        if association.rejected_contexts:
-            return RejectedByPeerError(f"{peer} takes none of our objects: {_REMEDIES[0x0122]}.")
-        if tls and (why := why_no_handshake(tls, self._settings.host, self._settings.port)):
-            return PeerUnavailableError(f"{peer}: no TLS connection: {why}.")
-        return PeerUnavailableError(f"{peer} cannot be reached or does not answer.")
-
-
-def send_at_once(event: evt.Event) -> None:
-    """Without this a small C-STORE waits 40 ms for a delayed acknowledgement (Nagle's algorithm)."""
-    connection = event.assoc.dul.socket
-    if connection is not None and connection.socket is not None:
-        connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+def _contexts(sop_classes: set[str]) -> list[PresentationContext]:
+    """One for each transfer syntax: an acceptor that knows both can take both, and nothing is converted."""
+    return [
+        build_context(sop_class, syntax)
+        for sop_class in sorted({EnhancedSRStorage, Comprehensive3DSRStorage} | sop_classes)
+        for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+    ]
 
 
 def _store(association: Association, report: Report) -> int:

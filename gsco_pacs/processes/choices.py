@@ -1,9 +1,9 @@
 """Chooses the models and destinations that config.yaml names; each is imported only by the stage that asks for it."""
 
-from collections.abc import Callable
 from functools import partial
 
-from gsco_pacs.adapters.tls import TlsArguments, tls_arguments
+from gsco_pacs.adapters.calling import CalledPeer
+from gsco_pacs.adapters.tls import tls_arguments
 from gsco_pacs.config import Config
 from gsco_pacs.domain.errors import ConfigError
 from gsco_pacs.ports import Asked, Destination, Generalist
@@ -23,13 +23,22 @@ def open_destination(name: str, config: Config) -> Destination:
         return Folder(name, config.absolute(settings.path), settings.objects)
     from gsco_pacs.adapters.store_scu import StoreScu
 
-    return StoreScu(name, settings, config.receiver.ae_title, _tls(settings, f"destinations.{name}", config))
+    return StoreScu(name, called_peer(settings, f"destinations.{name}", config), settings.objects)
 
 
-def _tls(settings: DimseDestination, key: str, config: Config) -> Callable[[], TlsArguments] | None:
-    if settings.tls is None:
-        return None
-    return partial(tls_arguments, settings.tls, settings.host, f"{key}.tls", config.absolute)
+def called_peer(settings: DimseDestination, key: str, config: Config) -> CalledPeer:
+    """The peer whose settings stand at ``key``."""
+    tls = None
+    if settings.tls:
+        tls = partial(tls_arguments, settings.tls, settings.host, f"{key}.tls", config.absolute)
+    return CalledPeer(
+        settings.ae_title,
+        settings.host,
+        settings.port,
+        config.receiver.ae_title,
+        settings.timeout_seconds,
+        tls,
+    )
 
 
 def open_specialists(name: str, config: Config) -> tuple[Asked, ...]:
