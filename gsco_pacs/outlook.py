@@ -1,17 +1,18 @@
 """What is known of the studies that are arriving, for ``intake.close_if_complete``: looked up only when something changed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from gsco_pacs.config import Config
-from gsco_pacs.domain.completeness import Patience, Standing
+from gsco_pacs.domain.completeness import Heard, Patience, Standing
 from gsco_pacs.domain.study import Routing
 from gsco_pacs.settings.routes import RouteSettings
 from gsco_pacs.steps.route import expected, route
 
 if TYPE_CHECKING:
+    from gsco_pacs.adapters.announcements import Announcements
     from gsco_pacs.adapters.ledger import Collecting, Ledger
 
 
@@ -28,24 +29,28 @@ class Outlook:
 class Outlooks:
     """Remembers each outlook until the study changes; a study in the midst of its images is not looked at."""
 
-    def __init__(self, ledger: "Ledger", config: Config) -> None:
+    def __init__(self, ledger: "Ledger", announcements: "Announcements", config: Config) -> None:
         self._ledger = ledger
+        self._announcements = announcements
+        self._heard: Mapping[str, Heard] = {}
         self._config = config
         self._known: dict[int, tuple[object, Outlook]] = {}
 
     def of(self, collecting: "Collecting", at: datetime) -> Outlook | None:
         """The outlook of one study; None while it is too early for any evidence."""
-        if not self._may_be_complete(collecting, at):
+        heard = self._heard.get(collecting.study_instance_uid)
+        if not (heard and heard.finished) and not self._may_be_complete(collecting, at):
             return None
-        key = collecting.last_received_at
+        key = (collecting.last_received_at, heard)
         known, outlook = self._known.get(collecting.job_id, (None, None))
         if outlook is None or known != key:
             outlook = self._look(collecting)
             self._known[collecting.job_id] = key, outlook
         return outlook
 
-    def keep_only(self, arriving: Iterable["Collecting"]) -> None:
-        """Forget every study that is no longer arriving."""
+    def refresh(self, arriving: Iterable["Collecting"]) -> None:
+        """Hear what was announced, and forget every study that is no longer arriving."""
+        self._heard = self._announcements.heard()
         jobs = {each.job_id for each in arriving}
         self._known = {job_id: known for job_id, known in self._known.items() if job_id in jobs}
 
@@ -63,12 +68,15 @@ class Outlooks:
         study = self._ledger.study(collecting.job_id)
         routing = route([instance.header for instance in study.instances], self._config.routes)
         chosen = self._config.route(routing.route) if routing.route else None
+        announced, named = self._announcements.of(study.study_instance_uid)
         standing = Standing(
             first_received_at=collecting.first_received_at,
             last_received_at=collecting.last_received_at,
             revision=collecting.revision,
             instances=len(study.instances),
             expected=expected(study.instances, chosen) if chosen else (),
+            announced=announced,
+            unannounced=sum(instance.sop_instance_uid not in named for instance in study.instances),
         )
         return Outlook(routing, chosen, standing, self._patience(chosen))
 

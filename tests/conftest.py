@@ -10,6 +10,8 @@ import pytest
 from hypothesis import settings
 from pydicom import Dataset
 
+from gsco_pacs.adapters.database import migrate, open_engine
+from gsco_pacs.adapters.ledger import Database
 from gsco_pacs.domain.findings import (
     Code,
     Consultation,
@@ -50,6 +52,24 @@ def postgresql() -> Iterator[PostgresqlServer]:
     """A PostgreSQL of this test run; ``new_database()`` gives each test its own database."""
     with private_postgresql() as server:
         yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database, of each kind that the ledger may live in."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+    server = request.getfixturevalue("postgresql")
+    return str(server.new_database())
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    """A ledger's database at the schema of this version, of each kind."""
+    migrate(url)
+    engine = open_engine(url)
+    yield Database(engine)
+    engine.dispose()
 
 
 @pytest.fixture(scope="session")

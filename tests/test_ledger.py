@@ -1,7 +1,6 @@
 """The record: what is received, claimed, finished, lost and brought back, the same on SQLite and PostgreSQL."""
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,22 +27,6 @@ from gsco_pacs.processes.housekeeper import TICK_SECONDS, LeaseWatch
 PEER = Peer("MODALITY", "GSCO", "127.0.0.1")
 SR = "1.2.840.10008.5.1.4.1.1.88.22"
 ROUTE = {"name": "chest", "priority": "routine"}
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'ledger.sqlite'}"
-    server = request.getfixturevalue("postgresql")
-    return str(server.new_database())
-
-
-@pytest.fixture
-def database(url: str) -> Iterator[Database]:
-    migrate(url)
-    engine = open_engine(url)
-    yield Database(engine)
-    engine.dispose()
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from gsco_pacs.domain.completeness import Step
 from gsco_pacs.domain.job import Stage, State
 from gsco_pacs.domain.question import QuestionState
 
@@ -87,6 +88,28 @@ class InstanceRow(Base):
     address: Mapped[str] = mapped_column(String(64))
     received_at: Mapped[datetime]
     resent: Mapped[int] = mapped_column(default=0)
+
+
+class AnnouncementRow(Base):
+    """Images of a study that a modality (MPPS) or an archive (Instance Availability Notification) has announced."""
+
+    __tablename__ = "announcement"
+    __table_args__ = (
+        UniqueConstraint("sop_instance_uid", "study_instance_uid"),
+        Index("announcement_of_study", "study_instance_uid"),
+        CheckConstraint(f"step IN ({', '.join(repr(s.value) for s in Step)})", name="announcement_step"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sop_instance_uid: Mapped[str] = mapped_column(String(64))
+    study_instance_uid: Mapped[str] = mapped_column(String(64))
+    kind: Mapped[str] = mapped_column(String(32))
+    step: Mapped[str] = mapped_column(String(16))
+    images: Mapped[list[Any]]
+    """SOP Instance UIDs."""
+    calling_ae: Mapped[str] = mapped_column(String(16))
+    address: Mapped[str] = mapped_column(String(64))
+    received_at: Mapped[datetime]
+    changed_at: Mapped[datetime]
 
 
 class JobRow(Base):

@@ -34,6 +34,26 @@ class Expected:
 
 
 @dataclass(frozen=True)
+class Announcement:
+    """What one SOP Instance announces of one or more studies; each image is a SOP Instance UID."""
+
+    kind: str
+    """MPPS or Availability notification."""
+    sop_instance_uid: str
+    study_instance_uids: tuple[str, ...]
+    step: Step
+    images: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """When an announcement of a study was heard last, and whether any of them speaks of a finished acquisition."""
+
+    at: datetime
+    finished: bool
+
+
+@dataclass(frozen=True)
 class Announced:
     """Images that a modality (MPPS) or an archive (Instance Availability Notification) has announced."""
 

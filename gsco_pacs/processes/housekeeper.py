@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from celery import Celery
 
+from gsco_pacs.adapters.announcements import Announcements
 from gsco_pacs.adapters.ledger import Ledger
 from gsco_pacs.adapters.question_ledger import Questions
 from gsco_pacs.adapters.queue import open_app, wake
@@ -33,7 +34,7 @@ def run_housekeeper(config: Config) -> None:
     ledger, upkeep, app = Ledger(database), Upkeep(database), open_app(config)
     questions = Questions(database)
     watch = LeaseWatch(config.workers.lease_seconds)
-    outlooks = Outlooks(ledger, config)
+    outlooks = Outlooks(ledger, Announcements(database), config)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -90,7 +91,7 @@ def bring_back(upkeep: Upkeep, watch: LeaseWatch) -> None:
 def close_studies(ledger: Ledger, outlooks: Outlooks) -> None:
     """Close what is complete; a study that cannot be closed keeps no other one open."""
     arriving = ledger.collecting()
-    outlooks.keep_only(arriving)
+    outlooks.refresh(arriving)
     for collecting in arriving:
         try:
             outlook = outlooks.of(collecting, at := datetime.now(UTC))

@@ -5,6 +5,8 @@ import logging
 import signal
 import threading
 
+from gsco_pacs.adapters.announcement_scp import AnnouncementScp
+from gsco_pacs.adapters.announcements import Announcements
 from gsco_pacs.adapters.arrivals import Registration
 from gsco_pacs.adapters.group_commit import GroupCommit
 from gsco_pacs.adapters.ledger import Ledger
@@ -23,7 +25,8 @@ log = logging.getLogger(__name__)
 def run_receiver(config: Config) -> None:
     """Take in studies until SIGTERM or SIGINT; running associations are ended, nothing acknowledged is lost."""
     start_logging("receiver")
-    ledger = Ledger(open_database(config))
+    database = open_database(config)
+    ledger = Ledger(database)
     store = open_store(config)
     store.sweep()
     wanted = HEADER | keywords(config.routes)
@@ -41,7 +44,8 @@ def run_receiver(config: Config) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    scp = StorageScp(config.receiver, on_store, on_refusal)
+    services = AnnouncementScp(Announcements(database), on_refusal).services()
+    scp = StorageScp(config.receiver, on_store, on_refusal, services)
     scp.start()
     # What is loaded by now stays: the collector need not look at it again with every few images.
     gc.freeze()
