@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from gsco_pacs.conditions import Settings
 from gsco_pacs.domain.errors import ConfigError
+from gsco_pacs.settings.decoding import Decoding
 from gsco_pacs.settings.destinations import DestinationSettings
 from gsco_pacs.settings.generalists import (
     GeneralistSettings,
@@ -50,6 +51,7 @@ class Config(Settings):
     """Tried in this order."""
     retry: Retry = Retry()
     workers: Workers = Workers()
+    decoding: Decoding = Decoding()
     web: Web = Web()
     equipment: Equipment = Equipment()
     base: Path = Field(default=Path(), exclude=True)

@@ -31,6 +31,7 @@ from gsco_pacs.domain.findings import (
 )
 from gsco_pacs.domain.priors import Prior
 from gsco_pacs.domain.study import StoredFile, Study
+from gsco_pacs.pixels.decoding import IN_PROCESS, Decoder
 from gsco_pacs.ports import Asked, Destination, Generalist, InputContract, Segmenter
 from gsco_pacs.sessions import outlining, sessions
 from gsco_pacs.settings.processes import Equipment
@@ -51,7 +52,11 @@ SHOWN = InputContract((), (), (), (), min_rows=1, min_columns=1, max_images=4)
 
 
 def consult_stage(
-    files: Sequence[StoredFile], specialists: Sequence[Asked], route: RouteSettings, origin: Origin
+    files: Sequence[StoredFile],
+    specialists: Sequence[Asked],
+    route: RouteSettings,
+    origin: Origin,
+    decoder: Decoder = IN_PROCESS,
 ) -> tuple[Consultation, tuple[Report, ...]]:
     """What the specialists of the route say about the study, the cases that resemble it, and the evidence they made.
 
@@ -62,9 +67,9 @@ def consult_stage(
     held = [
         session
         for _, members in groupby(looking, key=lambda specialist: specialist.bundle)
-        for session in sessions(files, list(members), route, origin.study.patient_id)
+        for session in sessions(files, list(members), route, origin.study.patient_id, decoder)
     ]
-    held += [outlining(files, each, origin) for each in specialists if isinstance(each, Segmenter)]
+    held += [outlining(files, each, origin, decoder) for each in specialists if isinstance(each, Segmenter)]
     worked = [session for session in held if session.worked]
     exclusions = tuple(dict.fromkeys(exclusion for session in held for exclusion in session.exclusions))
     if not worked:
@@ -116,6 +121,7 @@ def draft_stage(
     priors: Sequence[Prior] = (),
     run: int,
     at: datetime,
+    decoder: Decoder = IN_PROCESS,
 ) -> tuple[Drafted, tuple[Report, ...]]:
     """Brief the generalist if it is needed, draft under the grounding gate, compare with the past, compose the two SRs."""
     headers = [read_header(file.path) for file in files]
@@ -125,7 +131,7 @@ def draft_stage(
     briefing = brief(
         consultation, findings, route.mode if referral.made else Mode.SPECIALISTS, route.template
     )
-    pictures = prepare(read, SHOWN).pictures
+    pictures = prepare(read, SHOWN, decoder).pictures
     drafted = draft(briefing, consultation, generalist, pictures)
     also = tuple(
         ask(brief(consultation, findings, mode, route.template), consultation, generalist, pictures)

@@ -13,6 +13,7 @@ from gsco_pacs.consultation import SHOWN
 from gsco_pacs.domain.findings import Consultation, Mode, Provenance, Report
 from gsco_pacs.domain.question import Reply
 from gsco_pacs.domain.study import StoredFile, Study
+from gsco_pacs.pixels.decoding import IN_PROCESS, Decoder
 from gsco_pacs.ports import Generalist
 from gsco_pacs.settings.processes import Equipment
 from gsco_pacs.settings.routes import RouteSettings
@@ -27,14 +28,18 @@ _CONTROL = str.maketrans({"<": "(", ">": ")", "[": "(", "]": ")", "{": "(", "}":
 
 
 def answer_question(
-    question: str, consultation: Consultation, files: Sequence[StoredFile], generalist: Generalist
+    question: str,
+    consultation: Consultation,
+    files: Sequence[StoredFile],
+    generalist: Generalist,
+    decoder: Decoder = IN_PROCESS,
 ) -> Reply:
     """What the generalist replies, briefed with the specialists' opinions and the similar cases, and shown what was read."""
     findings = tuple(dict.fromkeys(opinion.finding for opinion in consultation.opinions))
     asked = re.sub(r"-{3,}", "--", question.translate(_CONTROL))
     briefing = brief(consultation, findings, Mode.MOED_RAD, "question", question=asked)
     read = [file for file in files if file.instance.sop_instance_uid in consultation.read]
-    return reply(question, briefing, consultation, generalist, prepare(read, SHOWN).pictures)
+    return reply(question, briefing, consultation, generalist, prepare(read, SHOWN, decoder).pictures)
 
 
 def question_report(

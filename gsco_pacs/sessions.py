@@ -13,6 +13,7 @@ from gsco_pacs.domain.findings import (
     SimilarCase,
 )
 from gsco_pacs.domain.study import StoredFile
+from gsco_pacs.pixels.decoding import IN_PROCESS, Decoder
 from gsco_pacs.ports import Segmenter, Specialist
 from gsco_pacs.settings.routes import RouteSettings
 from gsco_pacs.sr.evidence import Made, Origin
@@ -46,10 +47,14 @@ class Session:
 
 
 def sessions(
-    files: Sequence[StoredFile], members: Sequence[Specialist], route: RouteSettings, patient_id: str
+    files: Sequence[StoredFile],
+    members: Sequence[Specialist],
+    route: RouteSettings,
+    patient_id: str,
+    decoder: Decoder = IN_PROCESS,
 ) -> Iterator[Session]:
     """One session for each member of a bundle; what is strange to one member, none after it assesses."""
-    prepared = prepare(files, members[0].contract)
+    prepared = prepare(files, members[0].contract, decoder)
     for member in members:
         session = _session(prepared, member, route, patient_id)
         yield session
@@ -81,9 +86,11 @@ def _session(prepared: Prepared, specialist: Specialist, route: RouteSettings, p
     )
 
 
-def outlining(files: Sequence[StoredFile], segmenter: Segmenter, origin: Origin) -> Session:
+def outlining(
+    files: Sequence[StoredFile], segmenter: Segmenter, origin: Origin, decoder: Decoder = IN_PROCESS
+) -> Session:
     """The session of one who outlines structures in volumes instead of looking at pictures."""
-    prepared = prepare_volumes(files, segmenter.volume_contract)
+    prepared = prepare_volumes(files, segmenter.volume_contract, decoder)
     read, measurements, made, exclusions = outline(segmenter, prepared.volumes, files, origin)
     left = (*prepared.exclusions, *exclusions)
     return Session(segmenter.identity, segmenter.examines, left, read, made=made, measurements=measurements)

@@ -16,7 +16,7 @@ from pydicom import uid
 from pydicom.pixels.utils import pixel_array
 
 from gsco_pacs.domain.errors import BadObjectError
-from gsco_pacs.pixels.decoding import PLUGINS, decode
+from gsco_pacs.pixels.decoding import IN_PROCESS, PLUGINS
 from gsco_pacs.pixels.opening import ImageFile, open_image
 
 HEADING = (
@@ -49,7 +49,7 @@ def compared(paths: Iterable[Path]) -> Iterator[tuple[tuple[str, str, str], str,
     for path in paths:
         try:
             image = open_image(path)
-            values = decode(image, image.frames)
+            values = IN_PROCESS.decode(image, image.frames)
         except BadObjectError:
             continue
         header, syntax = image.header, image.transfer_syntax_uid
@@ -95,7 +95,7 @@ def _by_dcmtk(image: ImageFile) -> NDArray[Any] | None:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "native"
         subprocess.run(["dcmdjpeg", str(image.path), str(out)], check=True, capture_output=True)
-        return decode(open_image(out), image.frames)
+        return IN_PROCESS.decode(open_image(out), image.frames)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pydicom import dcmread, uid
 from pydicom.pixels.decoders.base import get_decoder
 
 from gsco_pacs.domain.errors import BadObjectError, TransientError
-from gsco_pacs.pixels.decoding import PLUGINS, decode
+from gsco_pacs.pixels.decoding import IN_PROCESS, PLUGINS
 from gsco_pacs.pixels.opening import check_size, open_image
 from tests.decoder_table import compared, packaged, table
 from tests.stored_images import GDCM_WRITES, asymmetric, packaged_file, written
@@ -34,7 +34,7 @@ def named(syntax: str) -> str:
 
 
 def decoded(path: Path, frame: int = 1) -> NDArray[Any]:
-    return decode(open_image(path), frame)
+    return IN_PROCESS.decode(open_image(path), frame)
 
 
 @pytest.mark.parametrize("syntax", LOSSLESS, ids=named)

@@ -28,6 +28,7 @@ from gsco_pacs.domain.errors import ConfigError, IllegalMoveError, LostLeaseErro
 from gsco_pacs.domain.findings import Answer, Briefing, ModelIdentity
 from gsco_pacs.domain.job import Event, Stage
 from gsco_pacs.domain.question import CAUTION, LONGEST, QuestionState, Reply, checked
+from gsco_pacs.pixels.decoding import IN_PROCESS
 from gsco_pacs.ports import Generalist, Picture
 from gsco_pacs.processes.question_desk import QuestionDesk
 from gsco_pacs.processes.worker import Desk
@@ -78,7 +79,9 @@ class Ward(RecordedNode):
         if generalist is None:
             Desk(self.config, stage, app).work()
         else:
-            QuestionDesk(self.config, stage, self.database, lambda _: generalist).work("ward:1", app)
+            QuestionDesk(self.config, stage, self.database, lambda _: generalist, IN_PROCESS).work(
+                "ward:1", app
+            )
 
     def sends_to(self, destination: dict[str, Any]) -> None:
         destinations = {"results": destination}

@@ -10,6 +10,7 @@
     │   ├── BrokenBundleError
     │   ├── BadObjectError
     │   │   ├── BadUidError
+    │   │   ├── DecoderEndedError
     │   │   └── MismatchError
     │   ├── RejectedByPeerError
     │   ├── InvalidReportError
@@ -62,6 +63,10 @@ class BadObjectError(PermanentError):
 
 class BadUidError(BadObjectError):
     """A UID is not made as PS3.5 section 9.1 demands."""
+
+
+class DecoderEndedError(BadObjectError):
+    """The decoder crashed on the image, or needed more time or memory than it may."""
 
 
 class MismatchError(BadObjectError):

@@ -1,6 +1,7 @@
 """Decoding one frame with the decoder that is right and fast for its transfer syntax."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from pydicom.pixels.utils import as_pixel_options
 from gsco_pacs.domain.errors import BadObjectError, OutOfResourcesError
 from gsco_pacs.pixels.codestream import codestream_size
 from gsco_pacs.pixels.opening import UNREADABLE, ImageFile, check_size
+from gsco_pacs.settings.decoding import Decoding
 
 EXTENDED = "gdcm, 12 bits"
 PLUGINS: dict[str, str] = {
@@ -33,34 +35,60 @@ PLUGINS: dict[str, str] = {
 }
 """Transfer syntax -> plug-in of pydicom ("" = pydicom itself reads it); what is not here is not read."""
 
+DECODED_BY = (
+    "BitsAllocated", "BitsStored", "HighBit", "PhotometricInterpretation", "PixelRepresentation", "Rows", "Columns",
+    "SamplesPerPixel", "PlanarConfiguration", "NumberOfFrames", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
+)  # fmt: skip
+"""The attributes that decoding looks at."""
+
 if EXTENDED not in JPEGExtended12BitDecoder.available_plugins:
     JPEGExtended12BitDecoder.add_plugin(EXTENDED, ("gsco_pacs.pixels.extended", "decode_frame"))
 
 
-def decode(image: ImageFile, frame: int) -> NDArray[Any]:
-    """Stored values of ``frame`` (1 = first): (rows, columns), or (rows, columns, samples) with YBR turned into RGB.
+class Decoder(Protocol):
+    """Whoever decodes: this process, or a child of it (adapters.decoder_process)."""
 
-    Signed and sign-extended where Pixel Representation says so, without the bits that are not stored.
-    BadObjectError if the frame is too large, truncated or not decodable; OutOfResourcesError without memory.
-    """
-    syntax = image.transfer_syntax_uid
-    if syntax not in PLUGINS:
-        name = "an unknown transfer syntax" if syntax.name == syntax else syntax.name
-        raise BadObjectError(f"The transfer syntax is not read: {name}.")
-    check_size(image)
-    try:
-        return _decoded(image, frame)
-    except MemoryError as error:
-        raise OutOfResourcesError("An image could not be decoded for want of memory.") from error
-    except UNREADABLE as error:
-        raise BadObjectError(
-            f"{syntax.name} pixel data that cannot be decoded ({type(error).__name__})."
-        ) from error
-    except BaseException as error:
-        # A panic of the RLE decoder, which is Rust, is no Exception, and its class cannot be imported.
-        if type(error).__name__ != "PanicException":
-            raise
-        raise BadObjectError(f"{syntax.name} pixel data that cannot be decoded (panic).") from error
+    @property
+    def limits(self) -> Decoding:
+        """What decoding may cost."""
+
+    def decode(self, image: ImageFile, frame: int) -> NDArray[Any]:
+        """Stored values of ``frame`` (1 = first): (rows, columns), or (rows, columns, samples) with YBR turned into RGB.
+
+        Signed and sign-extended where Pixel Representation says so, without the bits that are not stored.
+        BadObjectError if the frame is too large, truncated or not decodable; OutOfResourcesError without memory.
+        """
+
+
+@dataclass(frozen=True)
+class InProcess:
+    """Decodes where it is called: for files of one's own, and within the decoder's process."""
+
+    limits: Decoding
+
+    def decode(self, image: ImageFile, frame: int) -> NDArray[Any]:
+        """As Decoder says."""
+        syntax = image.transfer_syntax_uid
+        if syntax not in PLUGINS:
+            name = "an unknown transfer syntax" if syntax.name == syntax else syntax.name
+            raise BadObjectError(f"The transfer syntax is not read: {name}.")
+        check_size(image, self.limits)
+        try:
+            return _decoded(image, frame)
+        except MemoryError as error:
+            raise OutOfResourcesError("An image could not be decoded for want of memory.") from error
+        except UNREADABLE as error:
+            raise BadObjectError(
+                f"{syntax.name} pixel data that cannot be decoded ({type(error).__name__})."
+            ) from error
+        except BaseException as error:
+            # A panic of the RLE decoder, which is Rust, is no Exception, and its class cannot be imported.
+            if type(error).__name__ != "PanicException":
+                raise
+            raise BadObjectError(f"{syntax.name} pixel data that cannot be decoded (panic).") from error
+
+
+IN_PROCESS = InProcess(Decoding())
 
 
 def _decoded(image: ImageFile, frame: int) -> NDArray[Any]:

@@ -8,16 +8,16 @@ from pydicom import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
 from gsco_pacs.domain.errors import BadObjectError
-from gsco_pacs.pixels.decoding import decode
+from gsco_pacs.pixels.decoding import IN_PROCESS, Decoder
 from gsco_pacs.pixels.opening import UNREADABLE, ImageFile
 from gsco_pacs.pixels.windows import ByteOrder, full_range, lookup, stretched, window
 
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 
 
-def display(image: ImageFile, frame: int) -> NDArray[np.float32]:
+def display(image: ImageFile, frame: int, decoder: Decoder = IN_PROCESS) -> NDArray[np.float32]:
     """``frame`` (1 = first) as (rows, columns) or (rows, columns, 3), 0..1, 1 = white, upright as stored; else BadObjectError."""
-    stored = decode(image, frame)
+    stored = decoder.decode(image, frame)
     try:
         shown = _shown(stored, image, frame)
     except UNREADABLE as error:
@@ -55,9 +55,9 @@ def _grey(stored: NDArray[Any], image: ImageFile, frame: int) -> NDArray[np.floa
     return shown
 
 
-def real_values(image: ImageFile, frame: int) -> NDArray[np.float32]:
+def real_values(image: ImageFile, frame: int, decoder: Decoder = IN_PROCESS) -> NDArray[np.float32]:
     """``frame`` (1 = first) of a grey image in the modality's own values (rows, columns); else BadObjectError."""
-    stored = decode(image, frame)
+    stored = decoder.decode(image, frame)
     try:
         values = np.asarray(_modality_values(stored, image, frame), np.float32)
     except UNREADABLE as error:

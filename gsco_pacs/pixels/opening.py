@@ -13,10 +13,9 @@ from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from gsco_pacs.domain.errors import BadObjectError, TransientError
+from gsco_pacs.settings.decoding import Decoding
 
 PIXEL_DATA = Tag("PixelData")
-LARGEST_FRAME = 128 * 1024 * 1024
-"""Bytes of one decoded frame; the largest radiographs (stitched long legs, 16 bit) need about two thirds of it."""
 UNREADABLE = (
     ArithmeticError,
     AssertionError,
@@ -37,6 +36,7 @@ _VOLUMES = ("CT", "MR", "PT", "NM")
 _PIXEL_VRS = (b"OB", b"OW", b"UN")
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _SMALLEST_ITEM = 8
+_DEFAULTS = Decoding()
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +91,8 @@ def open_image(path: Path, attributes: tuple[str, ...] = ()) -> ImageFile:
             raise BadObjectError(f"The header is not readable ({type(error).__name__}).") from error
 
 
-def check_size(image: ImageFile) -> None:
-    """BadObjectError if the header claims no pixels, more than LARGEST_FRAME, or more than the file holds.
+def check_size(image: ImageFile, limits: Decoding = _DEFAULTS) -> None:
+    """BadObjectError if the header claims no pixels, more of them than ``limits`` let, or more than the file holds.
 
     Nothing is decoded or allocated. Native pixel data (PS3.5 section 8.1.1) must be there to the last bit;
     encapsulated pixel data (section A.4) must at least have room for one item a frame.
@@ -105,8 +105,12 @@ def check_size(image: ImageFile) -> None:
             "Rows, Columns, Samples per Pixel, Bits Allocated or Number of Frames is missing or zero."
         )
     frame_bits = rows * columns * samples * bits
-    if rows * columns * samples * max(bits, 8) // 8 > LARGEST_FRAME:
-        raise BadObjectError(f"One frame of {rows} x {columns} pixels is larger than {LARGEST_FRAME} bytes.")
+    if rows * columns * samples * max(bits, 8) // 8 > limits.frame_bytes:
+        raise BadObjectError(
+            f"One frame of {rows} x {columns} pixels is larger than {limits.frame_bytes} bytes."
+        )
+    if frames > limits.frames:
+        raise BadObjectError(f"Number of Frames: more than {limits.frames}.")
     if image.transfer_syntax_uid.is_encapsulated:
         needed = frames * _SMALLEST_ITEM
     else:
@@ -117,6 +121,13 @@ def check_size(image: ImageFile) -> None:
         raise BadObjectError(
             f"The pixel data is truncated: {needed} bytes are needed, {image.length} are there."
         )
+
+
+def picture_bytes(image: ImageFile) -> int:
+    """Memory that one picture of ``image`` takes: 4 bytes a sample, and three samples where a palette makes colours."""
+    palette = attribute(image.header, "PhotometricInterpretation") == "PALETTE COLOR"
+    samples = 3 if palette else _count(image.header, "SamplesPerPixel", 1)
+    return 4 * samples * _count(image.header, "Rows") * _count(image.header, "Columns")
 
 
 def attribute(header: Dataset, keyword: str) -> Any:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from gsco_pacs.domain.errors import BadObjectError
+from gsco_pacs.pixels.decoding import IN_PROCESS, Decoder
 from gsco_pacs.pixels.display import described, real_values
 from gsco_pacs.pixels.opening import UNREADABLE, ImageFile, open_image
 from gsco_pacs.pixels.placing import body_axes
@@ -53,11 +54,11 @@ class Stack:
         header = self.slices[0].image.header
         return len(self.slices), int(header.Rows), int(header.Columns)
 
-    def volume(self) -> Volume:
+    def volume(self, decoder: Decoder = IN_PROCESS) -> Volume:
         """The volume with its voxels decoded; BadObjectError if one slice is not readable."""
         # The headers that were judged hold only what judging needs.
         opened = {each.image.path: open_image(each.image.path) for each in self.slices}
-        voxels = np.stack([real_values(opened[each.image.path], each.frame) for each in self.slices])
+        voxels = np.stack([real_values(opened[each.image.path], each.frame, decoder) for each in self.slices])
         names = tuple((str(each.image.header.SOPInstanceUID), each.frame) for each in self.slices)
         return Volume(voxels, self.affine, names)
 

@@ -18,6 +18,7 @@ from gsco_pacs.domain.findings import Consultation
 from gsco_pacs.domain.job import Stage
 from gsco_pacs.domain.question import QuestionState
 from gsco_pacs.domain.study import StoredFile
+from gsco_pacs.pixels.decoding import Decoder
 from gsco_pacs.ports import Generalist
 from gsco_pacs.processes.choices import open_destination
 from gsco_pacs.processes.parts import store_dir
@@ -35,12 +36,18 @@ class QuestionDesk:
     """What a draft or deliver worker does with one question; the job of a study always goes first."""
 
     def __init__(
-        self, config: Config, stage: Stage, database: Database, generalist: Callable[[str], Generalist]
+        self,
+        config: Config,
+        stage: Stage,
+        database: Database,
+        generalist: Callable[[str], Generalist],
+        decoder: Decoder,
     ) -> None:
         self._config = config
         self._stage = stage
         self._questions = Questions(database)
         self._generalist = generalist
+        self._decoder = decoder
         self._store: Path = store_dir(config)
 
     def work(self, worker: str, app: Celery) -> None:
@@ -81,7 +88,7 @@ class QuestionDesk:
         route = RouteSettings.model_validate(claim.route)
         consultation = CONSULTATION.validate_python(claim.consultation)
         generalist = self._generalist(route.generalist)
-        reply = answer_question(claim.question, consultation, self._files(claim), generalist)
+        reply = answer_question(claim.question, consultation, self._files(claim), generalist, self._decoder)
         return self._questions.answered(claim, reply, time.monotonic() - began)
 
     def _file(self, claim: QuestionClaim) -> QuestionState:

@@ -18,6 +18,7 @@ from celery.signals import worker_process_init
 from pydantic import TypeAdapter
 
 from gsco_pacs import __version__
+from gsco_pacs.adapters.decoder_process import DecoderProcess
 from gsco_pacs.adapters.file_store import FileStore
 from gsco_pacs.adapters.job_ledger import Claim, JobLedger
 from gsco_pacs.adapters.prior_studies import PriorStudies
@@ -90,6 +91,7 @@ class Desk:
         self._app = app
         self._specialists: dict[str, tuple[Asked, ...]] = {}
         self._generalists: dict[str, Generalist] = {}
+        self._decoder = DecoderProcess(config.decoding)
 
     def open(self) -> None:
         """Load what the stage needs; called in the child, since neither torch nor a database survives a fork."""
@@ -116,10 +118,11 @@ class Desk:
 
     @cached_property
     def _questions(self) -> QuestionDesk:
-        return QuestionDesk(self._config, self._stage, self._database, self._generalist)
+        return QuestionDesk(self._config, self._stage, self._database, self._generalist, self._decoder)
 
     def work(self) -> None:
         """Claim the most urgent job of the stage and do it; if there is none, the oldest question."""
+        self._decoder.forgive()
         lease = self._config.workers.lease_seconds
         worker = f"{socket.gethostname()}:{os.getpid()}"
         claim = self._jobs.claim(self._stage, worker, lease)
@@ -198,7 +201,7 @@ class Desk:
             run=claim.run,
             at=claim.stage_began_at.astimezone(),
         )
-        consultation, evidence = consult_stage(self._files(claim), specialists, route, origin)
+        consultation, evidence = consult_stage(self._files(claim), specialists, route, origin, self._decoder)
         return self._jobs.finish(claim, CONSULTATION.dump_python(consultation, mode="json"), evidence)
 
     def _draft(self, claim: Claim) -> State:
@@ -215,6 +218,7 @@ class Desk:
             priors=PriorStudies(self._database).before(claim.job_id),
             run=claim.run,
             at=datetime.now().astimezone(),
+            decoder=self._decoder,
         )
         return self._jobs.finish(claim, DRAFTED.dump_python(drafted, mode="json"), reports)
 

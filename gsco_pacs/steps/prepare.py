@@ -11,10 +11,12 @@ from gsco_pacs.domain.errors import BadObjectError
 from gsco_pacs.domain.findings import Exclusion
 from gsco_pacs.domain.study import StoredFile
 from gsco_pacs.pixels.choice import Candidate, choose
+from gsco_pacs.pixels.decoding import IN_PROCESS, Decoder
 from gsco_pacs.pixels.display import display
-from gsco_pacs.pixels.opening import ImageFile, attribute, check_size, open_image
+from gsco_pacs.pixels.opening import ImageFile, attribute, check_size, open_image, picture_bytes
 from gsco_pacs.pixels.stacking import stacked, unfit
 from gsco_pacs.ports import InputContract, Picture, Volume, VolumeContract
+from gsco_pacs.settings.decoding import Decoding
 from gsco_pacs.sr.key_objects import SELECTION, key_images
 
 _JUDGED_BY = (
@@ -72,20 +74,22 @@ class _Fitting:
     order: tuple[float, str, float, float, float]
     candidate: Candidate
     file: StoredFile
+    size: int
+    """Bytes of its picture."""
 
 
-def prepare(files: Sequence[StoredFile], contract: InputContract) -> Prepared:
+def prepare(files: Sequence[StoredFile], contract: InputContract, decoder: Decoder = IN_PROCESS) -> Prepared:
     """Decode and window the images of a study that fit ``contract``, as many of them as its ``reading`` says.
 
-    A file that cannot be read becomes an exclusion with ``failed``; TransientError only if the store or the memory is
-    at fault.
+    A file that cannot be read, or that is one too many for the limits of the ``decoder``, becomes an exclusion with
+    ``failed``; TransientError only if the store or the memory is at fault.
     """
     keys = key_images(f.path for f in files if f.instance.sop_class_uid == SELECTION) if (
         contract.reading.images == "key") else {}  # fmt: skip
     fitting: list[_Fitting] = []
     exclusions: list[Exclusion] = []
     for file in files:
-        answer = _judged(file, contract, keys)
+        answer = _judged(file, contract, keys, decoder.limits)
         if isinstance(answer, Exclusion):
             exclusions.append(answer)
         else:
@@ -95,8 +99,10 @@ def prepare(files: Sequence[StoredFile], contract: InputContract) -> Prepared:
     chosen = [fitting[number] for number in choice.numbers]
     exclusions += _surplus(fitting, chosen, choice.how)
     pictures: list[Picture] = []
+    room = decoder.limits.study_bytes
     for each in chosen:
-        shown = _shown(each)
+        room -= each.size
+        shown = _shown(each, decoder) if room >= 0 else _too_much(each, decoder.limits)
         if isinstance(shown, Exclusion):
             exclusions.append(shown)
         else:
@@ -104,7 +110,9 @@ def prepare(files: Sequence[StoredFile], contract: InputContract) -> Prepared:
     return Prepared(tuple(pictures), tuple(exclusions), _told(len(pictures), fitting, choice.how))
 
 
-def prepare_volumes(files: Sequence[StoredFile], contract: VolumeContract) -> PreparedVolumes:
+def prepare_volumes(
+    files: Sequence[StoredFile], contract: VolumeContract, decoder: Decoder = IN_PROCESS
+) -> PreparedVolumes:
     """Stack each series of a study that fits ``contract`` into a volume, in the order of series.
 
     A series whose slices are no even stack is left out as a whole, with the reason. Errors as ``prepare``.
@@ -117,7 +125,7 @@ def prepare_volumes(files: Sequence[StoredFile], contract: VolumeContract) -> Pr
     exclusions: list[Exclusion] = []
     broken: set[str] = set()
     for file in files:
-        answer = _judged(file, plain, {})
+        answer = _judged(file, plain, {}, decoder.limits)
         if isinstance(answer, Exclusion):
             exclusions.append(answer)
             broken |= {file.instance.series_instance_uid} if answer.failed else set()
@@ -125,7 +133,7 @@ def prepare_volumes(files: Sequence[StoredFile], contract: VolumeContract) -> Pr
             series.setdefault(file.instance.series_instance_uid, []).extend(answer)
     volumes: list[Volume] = []
     for uid, fitting in sorted(series.items(), key=lambda item: min(each.order for each in item[1])):
-        found = _BROKEN if uid in broken else _stacked(fitting, contract)
+        found = _BROKEN if uid in broken else _stacked(fitting, contract, decoder)
         if isinstance(found, Volume):
             volumes.append(found)
         else:
@@ -133,8 +141,10 @@ def prepare_volumes(files: Sequence[StoredFile], contract: VolumeContract) -> Pr
     return PreparedVolumes(tuple(volumes), tuple(exclusions))
 
 
-def _stacked(fitting: Sequence[_Fitting], contract: VolumeContract) -> Volume | Exclusion:
+def _stacked(fitting: Sequence[_Fitting], contract: VolumeContract, decoder: Decoder) -> Volume | Exclusion:
     """The volume, or why it is none; without a subject."""
+    if sum(each.size for each in fitting) > decoder.limits.study_bytes:
+        return _too_much(fitting[0], decoder.limits)
     try:
         stack = stacked([open_image(each.file.path, _PLACED_BY) for each in fitting])
     except BadObjectError as error:
@@ -143,7 +153,7 @@ def _stacked(fitting: Sequence[_Fitting], contract: VolumeContract) -> Volume | 
     if reason:
         return Exclusion("", reason)
     try:
-        return stack.volume()
+        return stack.volume(decoder)
     except BadObjectError as error:
         return Exclusion("", f"The series cannot be decoded: {error}", failed=True)
 
@@ -169,7 +179,7 @@ def _noun(fitting: Sequence[_Fitting]) -> str:
 
 
 def _judged(
-    file: StoredFile, contract: InputContract, keys: Mapping[str, tuple[int, ...]]
+    file: StoredFile, contract: InputContract, keys: Mapping[str, tuple[int, ...]], limits: Decoding
 ) -> list[_Fitting] | Exclusion:
     """The file's pictures, or why it has none: one frame, or each if each is read, or those named as key images."""
     uid = file.instance.sop_instance_uid
@@ -177,7 +187,7 @@ def _judged(
         image = open_image(file.path, _JUDGED_BY)
         reason = misfit(image, contract)
         if not reason:
-            check_size(image)
+            check_size(image, limits)
             reason = too_small(image, contract)
         if reason:
             return Exclusion(uid, reason)
@@ -186,7 +196,7 @@ def _judged(
             frames = tuple(range(1, image.frames + 1))
         series, order = _text(image.header, "SeriesInstanceUID"), _order(image.header)
         return [
-            _Fitting((*order, frame), Candidate(uid, frame, series), file)
+            _Fitting((*order, frame), Candidate(uid, frame, series), file, picture_bytes(image))
             for frame in frames
             if frame <= image.frames
         ]
@@ -194,10 +204,15 @@ def _judged(
         return Exclusion(uid, str(error), failed=True)
 
 
-def _shown(fitting: _Fitting) -> Picture | Exclusion:
+def _too_much(fitting: _Fitting, limits: Decoding) -> Exclusion:
+    reason = f"The pictures of the study would need more than {limits.study_bytes} bytes of memory."
+    return Exclusion(fitting.candidate.sop_instance_uid, reason, failed=True)
+
+
+def _shown(fitting: _Fitting, decoder: Decoder) -> Picture | Exclusion:
     uid, frame = fitting.candidate.sop_instance_uid, fitting.candidate.frame
     try:
-        return Picture(uid, display(open_image(fitting.file.path), frame), frame)
+        return Picture(uid, display(open_image(fitting.file.path), frame, decoder), frame)
     except BadObjectError as error:
         return Exclusion(uid, str(error), failed=True)
 
