@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from gsco_pacs.conditions import Settings
 from gsco_pacs.domain.errors import ConfigError
+from gsco_pacs.settings.archives import ArchiveSettings
 from gsco_pacs.settings.decoding import Decoding
 from gsco_pacs.settings.destinations import DestinationSettings
 from gsco_pacs.settings.generalists import (
@@ -47,6 +48,8 @@ class Config(Settings):
     """The generalists that routes may name."""
     destinations: dict[Name, DestinationSettings] = Field(default_factory=dict)
     """The destinations that routes may name."""
+    archives: dict[Name, ArchiveSettings] = Field(default_factory=dict)
+    """The PACS that may be asked what they hold and fetched from."""
     routes: tuple[RouteSettings, ...] = ()
     """Tried in this order."""
     retry: Retry = Retry()

@@ -4,6 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
+from gsco_pacs.domain.archive import (
+    ArchivedInstance,
+    ArchivedSeries,
+    ArchivedStudy,
+    Criteria,
+)
 from gsco_pacs.domain.findings import (
     Answer,
     Briefing,
@@ -220,3 +226,26 @@ class Destination(Protocol):
 
     def send(self, reports: Sequence[Report]) -> tuple[Receipt, ...]:
         """Send all; a second call with the same reports must be harmless. TransientError or RejectedByPeerError."""
+
+
+class Archive(Protocol):
+    """A PACS that can be asked and fetched from. Implemented by adapters.query_scu and adapters.dicomweb.
+
+    Every method raises PeerUnavailableError or PeerBusyError for what may pass, RejectedByPeerError if the archive
+    refuses for good or its answers go beyond the configured bounds, and BadObjectError if they cannot be understood.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name in config.yaml."""
+
+    def find_studies(self, criteria: Criteria) -> tuple[ArchivedStudy, ...]:
+        """The studies that meet ``criteria``, newest first."""
+
+    def list_series(self, study_instance_uid: str) -> tuple[ArchivedSeries, ...]:
+        """The series of a study; none if the archive does not know it."""
+
+    def list_instances(
+        self, study_instance_uid: str, series: Sequence[ArchivedSeries]
+    ) -> tuple[ArchivedInstance, ...]:
+        """Every object of these series."""

@@ -14,6 +14,7 @@ from gsco_pacs.conditions import All, AnyOf, Match, Not, OneImage, Settings
 from gsco_pacs.config import Config
 from gsco_pacs.datasets.registry import as_markdown
 from gsco_pacs.domain.job import ACTIVE, MOVES, SETTLED, Stage, State
+from gsco_pacs.settings.archives import DicomwebArchive, DimseArchive
 from gsco_pacs.settings.destinations import DimseDestination, FolderDestination
 from gsco_pacs.settings.generalists import OpenAIGeneralist, StructuredGeneralist, TransformersGeneralist
 from gsco_pacs.settings.receiver import Sender
@@ -69,6 +70,8 @@ def configuration() -> str:
         ("A destination of kind `dimse`", DimseDestination),
         ("`tls` of a peer that the node calls", ClientTls),
         ("A destination of kind `folder`", FolderDestination),
+        ("An archive of kind `dimse`", DimseArchive),
+        ("An archive of kind `dicomweb`", DicomwebArchive),
     ]
     head = [
         "# Configuration", MADE,

@@ -1,12 +1,15 @@
 """Chooses the models and destinations that config.yaml names; each is imported only by the stage that asks for it."""
 
+import os
 from functools import partial
 
 from gsco_pacs.adapters.calling import CalledPeer
-from gsco_pacs.adapters.tls import tls_arguments
+from gsco_pacs.adapters.http_peer import HttpPeer
+from gsco_pacs.adapters.tls import client_context, tls_arguments
 from gsco_pacs.config import Config
 from gsco_pacs.domain.errors import ConfigError
-from gsco_pacs.ports import Asked, Destination, Generalist
+from gsco_pacs.ports import Archive, Asked, Destination, Generalist
+from gsco_pacs.settings.archives import DicomwebArchive, DimseArchive
 from gsco_pacs.settings.destinations import DimseDestination, FolderDestination
 from gsco_pacs.settings.generalists import OpenAIGeneralist, StructuredGeneralist
 from gsco_pacs.settings.routes import RouteSettings
@@ -26,7 +29,7 @@ def open_destination(name: str, config: Config) -> Destination:
     return StoreScu(name, called_peer(settings, f"destinations.{name}", config), settings.objects)
 
 
-def called_peer(settings: DimseDestination, key: str, config: Config) -> CalledPeer:
+def called_peer(settings: DimseDestination | DimseArchive, key: str, config: Config) -> CalledPeer:
     """The peer whose settings stand at ``key``."""
     tls = None
     if settings.tls:
@@ -39,6 +42,39 @@ def called_peer(settings: DimseDestination, key: str, config: Config) -> CalledP
         settings.timeout_seconds,
         tls,
     )
+
+
+def open_archive(name: str, config: Config) -> Archive:
+    """The archive called ``name``."""
+    settings = config.archives.get(name)
+    if settings is None:
+        known = ", ".join(config.archives) or "none; add it to archives"
+        raise ConfigError(f"There is no archive {name!r} in the configuration; known: {known}.")
+    if isinstance(settings, DicomwebArchive):
+        from gsco_pacs.adapters.dicomweb import Dicomweb
+
+        return Dicomweb(name, http_peer(settings, f"archives.{name}", config), settings)
+    from gsco_pacs.adapters.query_scu import QueryScu
+
+    return QueryScu(name, called_peer(settings, f"archives.{name}", config), settings)
+
+
+def http_peer(settings: DicomwebArchive, key: str, config: Config) -> HttpPeer:
+    """The peer over HTTP whose settings stand at ``key``."""
+    encrypted = settings.url.startswith("https:")
+    return HttpPeer(
+        settings.url,
+        settings.timeout_seconds,
+        partial(client_context, settings.tls, f"{key}.tls", config.absolute) if encrypted else None,
+        partial(_token, settings.token_env, f"{key}.token_env") if settings.token_env else None,
+    )
+
+
+def _token(variable: str, key: str) -> str:
+    token = os.environ.get(variable)
+    if not token:
+        raise ConfigError(f"{key}: the environment has no {variable}.")
+    return token
 
 
 def open_specialists(name: str, config: Config) -> tuple[Asked, ...]:

@@ -90,6 +90,11 @@ class OrthancServer:
         """Root of its REST API."""
         return f"http://127.0.0.1:{self.http_port}"
 
+    @property
+    def dicomweb(self) -> str:
+        """Root of its DICOMweb services."""
+        return f"{self.url}/dicom-web"
+
     def get(self, path: str) -> Any:
         """The answer to a GET of its REST API, parsed from JSON."""
         return httpx.get(f"{self.url}{path}").raise_for_status().json()
@@ -206,6 +211,7 @@ def private_orthanc(peers: Mapping[str, tuple[str, str, int]] | None = None) -> 
             "HttpPort": http_port,
             "RemoteAccessAllowed": False,
             **{f"DicomAlwaysAllow{service}": True for service in ("Echo", "Store", "Find", "Move", "Get")},
+            "Plugins": [str(_dicomweb_plugin())],
             "DicomModalities": {name: list(peer) for name, peer in (peers or {}).items()},
         }
         (folder / "orthanc.json").write_text(json.dumps(settings))
@@ -217,6 +223,13 @@ def private_orthanc(peers: Mapping[str, tuple[str, str, int]] | None = None) -> 
             environment={"TCP_NODELAY": "1"},
         ) as pid:
             yield OrthancServer("ORTHANC", dicom_port, http_port, pid)
+
+
+def _dicomweb_plugin() -> Path:
+    plugin = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+    if not plugin.is_file():
+        raise FileNotFoundError(f"{plugin} is missing: install the package orthanc-dicomweb.")
+    return plugin
 
 
 @contextmanager

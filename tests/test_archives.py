@@ -1,0 +1,248 @@
+"""Archives that are asked what they hold: Orthanc by C-FIND and QIDO-RS, and some that misbehave."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import httpx
+import pytest
+from pydicom import Dataset
+
+from gsco_pacs.config import Config
+from gsco_pacs.domain.archive import Criteria
+from gsco_pacs.domain.errors import (
+    BadObjectError,
+    ConfigError,
+    PeerBusyError,
+    PeerUnavailableError,
+    RejectedByPeerError,
+)
+from gsco_pacs.fetching import count_instances
+from gsco_pacs.ports import Archive
+from gsco_pacs.processes.choices import open_archive
+from gsco_pacs.testing.archive import Scripted, ScriptedArchive
+from gsco_pacs.testing.phantoms import encoded, make_dx, phantom_uid
+from gsco_pacs.testing.servers import OrthancServer
+
+PATIENT = "ARCHIVED-1"
+
+
+@pytest.fixture(scope="module")
+def filled(orthanc: OrthancServer) -> OrthancServer:
+    """Two studies of one patient, the older one with two series, and one of another patient whose ID begins alike."""
+    images = [
+        make_dx(study="old", instance="a1", PatientID=PATIENT, StudyDate="20250101"),
+        make_dx(study="old", instance="a2", PatientID=PATIENT, StudyDate="20250101"),
+        make_dx(study="old", series="2", instance="a3", PatientID=PATIENT, StudyDate="20250101", Modality="CR"),
+        make_dx(study="new", instance="b1", PatientID=PATIENT, StudyDate="20260101", AccessionNumber="ACC-NEW"),
+        make_dx(study="other", instance="c1", PatientID=f"{PATIENT}0", StudyDate="20260101"),
+    ]  # fmt: skip
+    for image in images:
+        httpx.post(f"{orthanc.url}/instances", content=encoded(image)).raise_for_status()
+    return orthanc
+
+
+@pytest.fixture(params=["dimse", "dicomweb"])
+def archive(filled: OrthancServer, request: pytest.FixtureRequest) -> Archive:
+    settings = {
+        "dimse": {
+            "kind": "dimse",
+            "ae_title": filled.ae_title,
+            "host": "127.0.0.1",
+            "port": filled.dicom_port,
+        },
+        "dicomweb": {"kind": "dicomweb", "url": filled.dicomweb},
+    }
+    return open_archive("pacs", Config(archives={"pacs": settings[request.param]}))
+
+
+def test_the_studies_of_a_patient_are_found_newest_first_and_no_other_patient_s(archive: Archive) -> None:
+    found = archive.find_studies(Criteria(patient_id=PATIENT))
+    assert [study.study_instance_uid for study in found] == [
+        make_dx(study="new").StudyInstanceUID, make_dx(study="old").StudyInstanceUID
+    ]  # fmt: skip
+    assert [study.study_date for study in found] == ["20260101", "20250101"]
+    assert {study.patient_id for study in found} == {PATIENT}
+
+
+def test_a_wildcard_in_a_patient_id_finds_nobody(archive: Archive) -> None:
+    assert archive.find_studies(Criteria(patient_id=f"{PATIENT[:-1]}*")) == ()
+
+
+@pytest.mark.parametrize(
+    ("criteria", "seeds"),
+    [
+        (Criteria(accession_number="ACC-NEW"), ["new"]),
+        (Criteria(patient_id=PATIENT, study_date="20250101-20251231"), ["old"]),
+        (Criteria(patient_id=PATIENT, study_date="-20251231"), ["old"]),
+        (Criteria(patient_id=PATIENT, study_date="20260101"), ["new"]),
+        (Criteria(patient_id=PATIENT, modality="CR"), ["old"]),
+        (Criteria(patient_id=PATIENT, modality="MR"), []),
+        (Criteria(patient_id="NOBODY"), []),
+    ],
+)
+def test_studies_are_found_by_every_criterion(archive: Archive, criteria: Criteria, seeds: list[str]) -> None:
+    found = archive.find_studies(criteria)
+    assert [s.study_instance_uid for s in found] == [make_dx(study=seed).StudyInstanceUID for seed in seeds]
+
+
+def test_series_and_objects_are_listed_and_counted(archive: Archive) -> None:
+    uid = str(make_dx(study="old").StudyInstanceUID)
+    series = archive.list_series(uid)
+    assert sorted((one.modality, one.body_part) for one in series) == [("CR", "CHEST"), ("DX", "CHEST")]
+    listed = archive.list_instances(uid, series)
+    assert {one.sop_instance_uid for one in listed} == {
+        make_dx(study="old", series=series, instance=instance).SOPInstanceUID
+        for series, instance in (("1", "a1"), ("1", "a2"), ("2", "a3"))
+    }
+    assert {one.sop_class_uid for one in listed} == {str(make_dx().SOPClassUID)}
+    assert count_instances(archive, uid) == 3
+
+
+def test_a_study_that_the_archive_does_not_know_counts_nothing(archive: Archive) -> None:
+    unknown = str(phantom_uid("unknown"))
+    assert count_instances(archive, unknown) == 0
+    assert archive.list_series(unknown) == ()
+
+
+def _match(**values: str) -> Dataset:
+    ds = Dataset()
+    for keyword, value in ({"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "1.2.3"} | values).items():
+        setattr(ds, keyword, value)
+    return ds
+
+
+@contextmanager
+def _scripted(script: Scripted, **settings: object) -> Iterator[Archive]:
+    with ScriptedArchive(script) as pacs:
+        peer = {"kind": "dimse", "ae_title": pacs.ae_title, "host": pacs.host, "port": pacs.port, **settings}
+        yield open_archive("pacs", Config(archives={"pacs": peer}))
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (0xA700, PeerBusyError),
+        (0xFE00, PeerBusyError),
+        (0xA900, RejectedByPeerError),
+        (0xC001, RejectedByPeerError),
+        (0x0122, RejectedByPeerError),
+        (0x0124, RejectedByPeerError),
+        (None, PeerUnavailableError),
+    ],
+)
+def test_each_status_says_whether_it_may_pass(status: int | None, error: type[Exception]) -> None:
+    with _scripted(Scripted([_match()], status)) as archive, pytest.raises(error, match="ARCHIVE at 127"):
+        archive.find_studies(Criteria(study_instance_uid="1.2.3"))
+
+
+def test_more_answers_than_allowed_are_given_up() -> None:
+    matches = [_match(StudyInstanceUID=f"1.2.{n}") for n in range(5)]
+    with (
+        _scripted(Scripted(matches), maximum_matches=4) as archive,
+        pytest.raises(RejectedByPeerError, match="too many answers"),
+    ):
+        archive.find_studies(Criteria(patient_id="P"))
+
+
+def test_a_query_that_never_ends_is_given_up() -> None:
+    dripping = Scripted([_match()] * 50, delay_seconds=0.05)
+    with (
+        _scripted(dripping, query_seconds=0.2) as archive,
+        pytest.raises(RejectedByPeerError, match="too many answers"),
+    ):
+        archive.find_studies(Criteria(patient_id="P"))
+
+
+def test_answers_to_another_question_and_answers_without_a_valid_uid_are_left_out() -> None:
+    matches = [
+        _match(StudyInstanceUID="1.2.1", PatientID="P"),
+        _match(StudyInstanceUID="1.2.2", PatientID="SOMEBODY ELSE"),
+        _match(StudyInstanceUID="", PatientID="P"),
+        _match(StudyInstanceUID="1.2.1", PatientID="P"),
+    ]
+    with _scripted(Scripted(matches)) as archive:
+        assert [s.study_instance_uid for s in archive.find_studies(Criteria(patient_id="P"))] == ["1.2.1"]
+
+
+def test_an_archive_that_counts_no_studies_is_counted_by_its_objects() -> None:
+    answer = _match(SeriesInstanceUID="1.2.4", SOPInstanceUID="1.2.5", SOPClassUID="1.2.6")
+    with _scripted(Scripted([answer])) as archive:
+        assert count_instances(archive, "1.2.3") == 1
+
+
+def test_an_archive_that_is_away_or_unknown_is_named() -> None:
+    config = Config(
+        archives={
+            "pacs": {
+                "kind": "dimse",
+                "ae_title": "AWAY",
+                "host": "127.0.0.1",
+                "port": 9,
+                "timeout_seconds": 2,
+            },
+            "web": {"kind": "dicomweb", "url": "http://127.0.0.1:9/dicom-web"},
+        }
+    )
+    for name in config.archives:
+        with pytest.raises(PeerUnavailableError):
+            open_archive(name, config).find_studies(Criteria(patient_id="P"))
+    with pytest.raises(ConfigError, match="known: pacs, web"):
+        open_archive("packs", config)
+
+
+@contextmanager
+def _web_archive(
+    status: int, body: bytes, tokens: list[str | None] | None = None, **settings: object
+) -> Iterator[Archive]:
+    """An HTTP server that answers everything alike; ``tokens`` gets what it was shown."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            (tokens if tokens is not None else []).append(self.headers["Authorization"])
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/dicom-web"
+        yield open_archive("web", Config(archives={"web": {"kind": "dicomweb", "url": url, **settings}}))
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [
+        (503, b"", PeerBusyError),
+        (401, b"", RejectedByPeerError),
+        (302, b"", RejectedByPeerError),
+        (200, b"<html>", BadObjectError),
+        (200, b'{"00080005": 1}', BadObjectError),
+        (200, b'[{"0020000D": {"vr": "UI", "Value": 7}}]', BadObjectError),
+        (200, b"[" * 100_000, BadObjectError),
+        (200, b" " * 50_000, RejectedByPeerError),
+    ],
+)
+def test_each_answer_over_http_says_whether_it_may_pass(
+    status: int, body: bytes, error: type[Exception]
+) -> None:
+    with (
+        _web_archive(status, body, maximum_matches=1 if len(body) == 50_000 else 1000) as archive,
+        pytest.raises(error),
+    ):
+        archive.find_studies(Criteria(patient_id="P"))
+
+
+def test_a_token_goes_along_and_a_missing_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens: list[str | None] = []
+    with _web_archive(200, b"[]", tokens, token_env="PACS_TOKEN") as archive:
+        with pytest.raises(ConfigError, match=r"archives\.web\.token_env: the environment has no PACS_TOKEN"):
+            archive.find_studies(Criteria(patient_id="P"))
+        monkeypatch.setenv("PACS_TOKEN", "secret")
+        assert archive.find_studies(Criteria(patient_id="P")) == ()
+    assert tokens == ["Bearer secret"]
