@@ -125,19 +125,26 @@ def evaluate_report(
     price_in: Annotated[float, typer.Option(help="Price of a million tokens that are read.")] = 0,
     price_out: Annotated[float, typer.Option(help="Price of a million tokens that are written.")] = 0,
     chexbert: Annotated[
-        Path | None, typer.Option(help="Folder of CheXbert's checkpoint, to compare reports by its labels.")
+        Path | None, typer.Option(help="CheXbert's folder: compares what reports state.")
     ] = None,
+    radgraph: Annotated[
+        Path | None, typer.Option(help="RadGraph's folder: compares entities and relations.")
+    ] = None,
+    bert_score: Annotated[
+        Path | None, typer.Option(help="distilroberta-base: compares words; with both above, RadCliQ.")
+    ] = None,
+    ratescore: Annotated[
+        Path | None, typer.Option(help="RaTEScore's folder: compares entities by meaning.")
+    ] = None,
+    green: Annotated[Path | None, typer.Option(help="GREEN's language model: counts errors.")] = None,
 ) -> None:
     """Write the tables between the marks of a page, and beside it the same figures as JSON and as a plot."""
+    from gsco_pacs.evaluation.model_measures import MeasurePaths, measures
     from gsco_pacs.evaluation.results import Prices
     from gsco_pacs.evaluation.summary import write_page
 
-    labeller = None
-    if chexbert:
-        from gsco_pacs.evaluation.chexbert import CheXbert
-
-        labeller = CheXbert(chexbert)
-    write_page(page, run, split, Prices(price_in, price_out), labeller)
+    given = MeasurePaths(chexbert, radgraph, bert_score, ratescore, green)
+    write_page(page, run, split, Prices(price_in, price_out), measures(given))
     print(page)
 
 

@@ -54,7 +54,7 @@ def test_the_heads_read_the_text(tmp_path: Path) -> None:
 
 def test_agreement_is_measured_where_the_weights_are_given_and_only_there(tmp_path: Path) -> None:
     texts = ["There is effusion."]
-    with_it = text_figures(texts, texts, CheXbert(write(tmp_path / "c")))
+    with_it = text_figures(texts, texts, {"CheXbert": CheXbert(write(tmp_path / "c"))})
     assert with_it["CheXbert micro-F1"] == with_it["CheXbert macro-F1"] == 1
     assert "CheXbert" not in with_it
     assert str(text_figures(texts, texts)["CheXbert"]).startswith("not measured")

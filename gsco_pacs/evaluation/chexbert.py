@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, BertModel, BertTokenizer
 
-from gsco_pacs.domain.errors import ConfigError
+from gsco_pacs.evaluation.checkpoint_files import below, need, published, weights
+from gsco_pacs.evaluation.decisions import Decisions, table
+from gsco_pacs.evaluation.text_metrics import micro_f1
 
 CONDITIONS = (
     "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema", "Consolidation", "Pneumonia",
@@ -29,10 +32,10 @@ class _Labeler(nn.Module):
         sizes = [4] * (len(CONDITIONS) - 1) + [2]
         self.linear_heads = nn.ModuleList(nn.Linear(config.hidden_size, size) for size in sizes)
 
-    def forward(self, tokens: Tensor) -> list[Tensor]:
-        """One row of logits for each head."""
-        first = self.bert(tokens).last_hidden_state[:, 0]
-        return [head(first) for head in self.linear_heads]
+    def first(self, tokens: Tensor) -> Tensor:
+        """What stands for the whole text: the last layer's first token."""
+        found: Tensor = self.bert(tokens).last_hidden_state[:, 0]
+        return found
 
 
 class CheXbert:
@@ -40,27 +43,36 @@ class CheXbert:
 
     def __init__(self, folder: Path) -> None:
         """``folder`` holds chexbert.pth and, of bert-base-uncased, config.json and vocab.txt; ConfigError if not."""
-        missing = [n for n in (CHECKPOINT, "config.json", "vocab.txt") if not (folder / n).is_file()]
-        if missing:
-            raise ConfigError(f"{folder}: {', '.join(missing)} is missing for CheXbert.")
+        need(folder, "CheXbert", CHECKPOINT, "config.json", "vocab.txt")
         self._tokenizer = BertTokenizer(str(folder / "vocab.txt"), do_lower_case=True)
-        self._model = _Labeler(AutoConfig.from_pretrained(folder)).eval()
-        try:
-            kept = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)["model_state_dict"]
-            weights = {name.removeprefix("module."): value for name, value in kept.items()}
-            # Older files also hold the positions' numbers, which the network makes itself.
-            self._model.load_state_dict({k: v for k, v in weights.items() if not k.endswith("position_ids")})
-        except (KeyError, RuntimeError, AttributeError) as error:
-            raise ConfigError(f"{folder / CHECKPOINT} is not CheXbert's checkpoint: {error}") from error
+        with published(folder / CHECKPOINT, "CheXbert"):
+            self._model = _Labeler(AutoConfig.from_pretrained(folder)).eval()
+            kept = weights(folder / CHECKPOINT)["model_state_dict"]
+            parallel = "module." if all(name.startswith("module.") for name in kept) else ""
+            self._model.load_state_dict(below(parallel, kept))
+
+    def figures(self, said: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+        """F1 of the conditions that ``said`` states against those of ``references``."""
+        right, told = self.stated(references), self.stated(said)
+        names = sorted(frozenset().union(*right, *told))
+        decided = Decisions(table(right, names), table(told, names), single=False)
+        macro = float(decided.macro_f1(np.ones((1, len(said))))[0])
+        return {"CheXbert macro-F1": macro, "CheXbert micro-F1": micro_f1(decided)}
 
     def stated(self, texts: Sequence[str]) -> list[frozenset[str]]:
         """For each text the conditions that are positive or uncertain."""
         return [self._stated(text) for text in texts]
 
     @torch.inference_mode()
-    def _stated(self, text: str) -> frozenset[str]:
+    def embedding(self, text: str) -> Tensor:
+        """The vector that the heads read."""
         words = " ".join(text.split())
         read = self._tokenizer(words, truncation=True, max_length=_LONGEST, return_tensors="pt")
-        classes = [int(logits.argmax()) for logits in self._model(read["input_ids"])]
+        return self._model.first(read["input_ids"])[0]
+
+    @torch.inference_mode()
+    def _stated(self, text: str) -> frozenset[str]:
+        first = self.embedding(text)
+        classes = [int(head(first).argmax()) for head in self._model.linear_heads]
         pairs = zip(CONDITIONS, classes, strict=True)
         return frozenset(name for name, found in pairs if found in (_POSITIVE, _UNCERTAIN))

@@ -16,7 +16,7 @@ from gsco_pacs.evaluation.overruling import overruling
 from gsco_pacs.evaluation.page import put_between_marks, tables
 from gsco_pacs.evaluation.records import Generalist, RunFolder, Variant, as_json
 from gsco_pacs.evaluation.results import Prices, diagnoses, over_all_tasks
-from gsco_pacs.evaluation.text_metrics import Labeller
+from gsco_pacs.evaluation.text_metrics import TextMeasure
 from gsco_pacs.evaluation.texts import questions, reports
 from gsco_pacs.settings.routes import GateSettings
 
@@ -27,10 +27,10 @@ def summary(
     folders: Sequence[Path],
     split: str = "test",
     prices: Prices | None = None,
-    chexbert: Labeller | None = None,
+    measures: Mapping[str, TextMeasure] | None = None,
 ) -> dict[str, Any]:
     """The figures of each run on ``split``; the same run gives the same document."""
-    return {"runs": [_run(RunFolder(path), split, prices or Prices(), chexbert) for path in folders]}
+    return {"runs": [_run(RunFolder(path), split, prices or Prices(), measures) for path in folders]}
 
 
 def as_markdown(folder: Path, split: str) -> str:
@@ -43,12 +43,16 @@ def as_markdown(folder: Path, split: str) -> str:
 
 
 def write_page(
-    page: Path, folders: Sequence[Path], split: str, prices: Prices, chexbert: Labeller | None = None
+    page: Path,
+    folders: Sequence[Path],
+    split: str,
+    prices: Prices,
+    measures: Mapping[str, TextMeasure] | None = None,
 ) -> None:
     """Put the tables between the marks of ``page``; the same figures beside it as .json, and drawn as .svg."""
     from gsco_pacs.evaluation.plot import draw
 
-    made = summary(folders, split, prices, chexbert)
+    made = summary(folders, split, prices, measures)
     text = page.read_text(encoding="utf-8") if page.is_file() else ""
     figures, drawn = page.with_suffix(".json"), page.with_suffix(".svg")
     figures.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
@@ -72,7 +76,9 @@ def choose_gates(folder: Path) -> dict[str, GateSettings]:
     return {f"{dataset} ({name})": gate for name, gates in found.items() for dataset, gate in gates.items()}
 
 
-def _run(folder: RunFolder, split: str, prices: Prices, chexbert: Labeller | None) -> dict[str, Any]:
+def _run(
+    folder: RunFolder, split: str, prices: Prices, measures: Mapping[str, TextMeasure] | None
+) -> dict[str, Any]:
     models = list(folder.generalists)
     model = models[0] if models else None
     tasks = [task for task in tasks_of(folder) if task.split == split and task.asked]
@@ -95,7 +101,7 @@ def _run(folder: RunFolder, split: str, prices: Prices, chexbert: Labeller | Non
             for task in diagnosis
         ],
         "when_unsure": [each for each in unsure if each],
-        "reports": [reports(task, model, prices, chexbert) for task in tasks if task.task is Task.REPORT],
+        "reports": [reports(task, model, prices, measures) for task in tasks if task.task is Task.REPORT],
         "questions": [questions(task, model, prices) for task in tasks if task.task is Task.QUESTION],
         "ablation": [
             {"template": template, "rows": rows}

@@ -22,23 +22,30 @@ from gsco_pacs.grounding.lexicon import Lexicon, Term
 
 WORDNET = Path("/usr/share/wordnet")
 """Where Debian's wordnet-base and wordnet-sense-index put their files."""
-BY_PATH = ("RadGraph F1", "GREEN", "RaTEScore", "RadCliQ")
-"""Model-based measures that nothing here loads: their weights come with none of the packages that can be installed."""
+BY_PATH = {
+    "CheXbert": "--chexbert",
+    "RadGraph": "--radgraph",
+    "BERTScore": "--bert-score",
+    "RadCliQ": "--radgraph, --chexbert and --bert-score",
+    "RaTEScore": "--ratescore",
+    "GREEN": "--green",
+}
+"""Measures that need a network, and the options that give its folder: no package that can be installed brings the weights."""
 
 _WORD = re.compile(r"\w+(?:[-']\w+)*|[.,;:]")
 _Corpus = Sequence[tuple[list[str], list[str]]]
 """(said, reference) in words."""
 
 
-class Labeller(Protocol):
-    """Reads which conditions a report states. Implemented by evaluation.chexbert."""
+class TextMeasure(Protocol):
+    """Compares reports by a network. Implemented by the modules that evaluation.model_measures loads."""
 
-    def stated(self, texts: Sequence[str]) -> Sequence[frozenset[str]]:
-        """For each text the conditions that it states or suspects."""
+    def figures(self, said: Sequence[str], references: Sequence[str]) -> Mapping[str, float]:
+        """Measure -> value over all reports; ``said`` and ``references`` belong together."""
 
 
 def text_figures(
-    said: Sequence[str], references: Sequence[str], chexbert: Labeller | None = None
+    said: Sequence[str], references: Sequence[str], measures: Mapping[str, TextMeasure] | None = None
 ) -> dict[str, float | str]:
     """Measure -> value over all reports, or why there is none; ``said`` and ``references`` belong together."""
     corpus = [(words(text), words(reference)) for text, reference in zip(said, references, strict=True)]
@@ -50,20 +57,12 @@ def text_figures(
     weights = np.ones((1, len(said)))
     found["label macro-F1"] = float(decided.macro_f1(weights)[0])
     found["label micro-F1"] = micro_f1(decided)
-    found |= dict.fromkeys(BY_PATH, "not measured: no weights by path")
-    return found | _by_chexbert(said, references, chexbert)
-
-
-def _by_chexbert(
-    said: Sequence[str], references: Sequence[str], chexbert: Labeller | None
-) -> dict[str, float | str]:
-    if chexbert is None:
-        return {"CheXbert": "not measured: no weights by path (--chexbert)"}
-    right, told = chexbert.stated(references), chexbert.stated(said)
-    names = sorted(frozenset().union(*right, *told))
-    decided = Decisions(table(right, names), table(told, names), single=False)
-    macro = float(decided.macro_f1(np.ones((1, len(said))))[0])
-    return {"CheXbert macro-F1": macro, "CheXbert micro-F1": micro_f1(decided)}
+    for name, options in BY_PATH.items():
+        own = (measures or {}).get(name)
+        found |= (
+            own.figures(said, references) if own else {name: f"not measured: no weights by path ({options})"}
+        )
+    return found
 
 
 def words(text: str) -> list[str]:
@@ -120,7 +119,8 @@ def _missing(name: str, package: str) -> str:
     return ""
 
 
-def _bleu(corpus: _Corpus) -> dict[str, float]:
+def bleu(corpus: _Corpus) -> dict[str, float]:
+    """BLEU-1 to BLEU-4 over all pairs."""
     from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu
 
     references, said = [[reference] for _, reference in corpus], [told for told, _ in corpus]
@@ -178,7 +178,7 @@ def _cider(corpus: _Corpus) -> dict[str, float]:
 
 
 _MEASURES: tuple[tuple[str, str, Callable[[_Corpus], Mapping[str, float]]], ...] = (
-    ("BLEU", "nltk", _bleu),
+    ("BLEU", "nltk", bleu),
     ("ROUGE-L", "rouge_score", _rouge),
     ("METEOR", "nltk", _meteor),
     ("CIDEr", "pycocoevalcap", _cider),

@@ -1,6 +1,6 @@
 """The figures of tasks whose answer is text: reports and questions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,11 +11,14 @@ from gsco_pacs.evaluation.contenders import TaskData, plain_variants
 from gsco_pacs.evaluation.records import CaseRecord, Generalist, Variant
 from gsco_pacs.evaluation.resampling import interval, mean_difference
 from gsco_pacs.evaluation.results import Prices, effort
-from gsco_pacs.evaluation.text_metrics import Labeller, labelled, mean_of, right_answers, text_figures
+from gsco_pacs.evaluation.text_metrics import TextMeasure, labelled, mean_of, right_answers, text_figures
 
 
 def reports(
-    task: TaskData, model: Generalist | None, prices: Prices, chexbert: Labeller | None = None
+    task: TaskData,
+    model: Generalist | None,
+    prices: Prices,
+    measures: Mapping[str, TextMeasure] | None = None,
 ) -> dict[str, Any]:
     """All figures of one task of reports."""
     records = task.asked
@@ -23,7 +26,7 @@ def reports(
     for variant in plain_variants(task):
         answers = [task.answers[variant][record.id] for record in records]
         said, right = [answer.text for answer in answers], [record.reference for record in records]
-        figures = text_figures(said, right, chexbert)
+        figures = text_figures(said, right, measures)
         figures_with_interval = interval(labelled(said, right).macro_f1, task.groups(records))
         rows.append(
             {"name": variant.name, "figures": figures, "label_macro_f1": asdict(figures_with_interval)}
