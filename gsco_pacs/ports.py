@@ -10,6 +10,7 @@ from gsco_pacs.domain.archive import (
     ArchivedStudy,
     Criteria,
 )
+from gsco_pacs.domain.commitment import Outcome
 from gsco_pacs.domain.findings import (
     Answer,
     Briefing,
@@ -249,3 +250,10 @@ class Archive(Protocol):
         self, study_instance_uid: str, series: Sequence[ArchivedSeries]
     ) -> tuple[ArchivedInstance, ...]:
         """Every object of these series."""
+
+
+class Confirming(Protocol):
+    """Whoever knows whether a destination keeps what it took. Implemented for DIMSE and for DICOMweb."""
+
+    def confirm(self, transaction_uid: str, reports: Sequence[Report]) -> Outcome | None:
+        """Ask; None if the answer comes later by itself. TransientError or RejectedByPeerError if it cannot be asked."""

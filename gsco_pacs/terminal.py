@@ -114,6 +114,9 @@ def _story(revision: "Revision") -> Iterator[str]:
         yield f"{ObjectKind(report.kind).words.capitalize()}: {report.sop_instance_uid} ({report.sha256[:12]}…)"
     for delivery in revision.deliveries:
         yield f"Delivered {delivery.kind} to {delivery.destination} at {_time(delivery.taken_at)}: {delivery.status}"
+    for one in revision.confirmations:
+        because = f" ({one.reason})" if one.reason else ""
+        yield f"{ObjectKind(one.kind).words.capitalize()} at {one.destination}, request {one.number}: {one.words}{because}"
 
 
 def _consultation(consultation: dict[str, Any]) -> Iterator[str]:

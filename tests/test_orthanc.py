@@ -1,17 +1,28 @@
 """Reports at a PACS that somebody else wrote."""
 
 import hashlib
+import queue
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 from pydicom import dcmread
+from pynetdicom.dimse_primitives import N_EVENT_REPORT
 
 from gsco_pacs.adapters.calling import CalledPeer
+from gsco_pacs.adapters.commitment_messages import on_event_report
+from gsco_pacs.adapters.commitment_scu import CommitmentScu
+from gsco_pacs.adapters.dimse_service import COMMITMENT, Service
+from gsco_pacs.adapters.node_process import free_port
+from gsco_pacs.adapters.storage_scp import StorageScp
 from gsco_pacs.adapters.store_scu import StoreScu
+from gsco_pacs.domain.commitment import NO_SUCH_INSTANCE, Named, Outcome
 from gsco_pacs.domain.findings import ObjectKind, Report
-from gsco_pacs.testing.servers import OrthancServer
+from gsco_pacs.settings.destinations import Confirmation
+from gsco_pacs.settings.receiver import Receiver, Sender
+from gsco_pacs.testing.servers import OrthancServer, private_orthanc
 
 Reports = tuple[Report, Report]
 
@@ -78,3 +89,43 @@ def _data_set(file: bytes) -> bytes:
     head = re.compile(rb"DICM\x02\x00\x00\x00UL\x04\x00(.{4})", re.DOTALL).match(file, 128)
     assert head is not None
     return file[head.end() + int.from_bytes(head[1], "little") :]
+
+
+def test_orthanc_commits_itself_to_what_it_has_and_says_what_it_has_not(
+    tmp_path: Path, chest_reports: Reports
+) -> None:
+    """The request goes to Orthanc, its answer comes to our receiver on an association that Orthanc opens."""
+    outcomes: queue.Queue[Outcome] = queue.Queue()
+
+    def keep(outcome: Outcome) -> bool:
+        outcomes.put(outcome)
+        return True
+
+    results = Service(COMMITMENT, {N_EVENT_REPORT: on_event_report(keep)}, both_roles=True)
+    settings = Receiver(host="127.0.0.1", port=free_port(), senders=(Sender(ae_title="ORTHANC"),))
+    scp = StorageScp(settings, lambda _: None, lambda _: None, [results])
+    scp.start()
+    with private_orthanc(peers={"node": ("GSCO", "127.0.0.1", scp.port)}) as orthanc:
+        peer = CalledPeer(orthanc.ae_title, "127.0.0.1", orthanc.dicom_port, "GSCO", 30)
+        StoreScu("pacs", peer, ObjectKind).send(chest_reports[:1])
+        asking = CommitmentScu(peer, Confirmation(wait_seconds=0), keep)
+        assert asking.confirm("1.2.826.0.1.3680043.8.498.1", chest_reports) is None
+        outcome = outcomes.get(timeout=20)
+    scp.stop()
+    kept, missing = (Named(report.sop_class_uid, report.sop_instance_uid) for report in chest_reports)
+    assert outcome == Outcome("1.2.826.0.1.3680043.8.498.1", (kept,), {missing: NO_SUCH_INSTANCE})
+
+
+def test_a_query_finds_at_orthanc_what_it_has(
+    orthanc: OrthancServer, destination: StoreScu, chest_reports: Reports
+) -> None:
+    destination.send(chest_reports)
+    peer = CalledPeer(orthanc.ae_title, "127.0.0.1", orthanc.dicom_port, "GSCO", 30)
+    unsent = replace(chest_reports[0], sop_instance_uid="1.2.3")
+    asking = CommitmentScu(peer, Confirmation(by="query"), lambda _: True)
+    outcome = asking.confirm("1.9", [*chest_reports, unsent])
+    assert outcome is not None
+    assert [named.sop_instance_uid for named in outcome.committed] == [
+        report.sop_instance_uid for report in chest_reports
+    ]
+    assert [named.sop_instance_uid for named in outcome.failed] == ["1.2.3"]

@@ -11,6 +11,7 @@ from gsco_pacs.adapters.ledger import Database
 from gsco_pacs.adapters.question_ledger import Question, Questions
 from gsco_pacs.adapters.tables import (
     AttemptRow,
+    CommitmentRow,
     DeliveryRow,
     EventRow,
     InstanceRow,
@@ -20,6 +21,7 @@ from gsco_pacs.adapters.tables import (
     ReportRow,
     StudyRow,
 )
+from gsco_pacs.domain.commitment import CommitmentState
 from gsco_pacs.domain.errors import ConfigError
 
 
@@ -82,6 +84,37 @@ class Delivery:
 
 
 @dataclass(frozen=True)
+class Confirmation:
+    """One try to learn whether a destination keeps a report."""
+
+    kind: str
+    sop_instance_uid: str
+    destination: str
+    number: int
+    tries_left: int
+    state: str
+    transaction_uid: str | None
+    known_by: str
+    """"commitment" or "query", once it is known."""
+    reason: str
+    due_at: datetime
+    asked_at: datetime | None
+    settled_at: datetime | None
+
+    @property
+    def words(self) -> str:
+        """How it stands, for a person."""
+        match self.state:
+            case CommitmentState.COMMITTED:
+                return f"kept, by {self.known_by}"
+            case CommitmentState.ASKED:
+                return "asked, not answered yet"
+            case CommitmentState.OWED:
+                return "to be asked"
+        return f"{self.state}, {'sent and asked for again' if self.tries_left else 'unconfirmed for good'}"
+
+
+@dataclass(frozen=True)
 class ReportLine:
     """A stored report."""
 
@@ -123,6 +156,8 @@ class Revision:
     """Stage -> product (opinions, similar cases, prompt, draft)."""
     reports: tuple[ReportLine, ...]
     deliveries: tuple[Delivery, ...]
+    confirmations: tuple[Confirmation, ...]
+    """What destinations said about keeping the reports, by report and try."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +185,7 @@ class Refusal:
     reason: str
 
 
-_Value = TypeVar("_Value", Moment, Attempt, Delivery, ReportLine, Received)
+_Value = TypeVar("_Value", Moment, Attempt, Delivery, Confirmation, ReportLine, Received)
 
 
 class Audit:
@@ -266,6 +301,12 @@ def _revision(connection: Connection, job: JobLine) -> Revision:
         .where(ReportRow.job_id == job.job_id)
         .order_by(DeliveryRow.id)
     )
+    confirmations = (
+        select(CommitmentRow, ReportRow.kind, ReportRow.sop_instance_uid)
+        .join(ReportRow, ReportRow.id == CommitmentRow.report_id)
+        .where(ReportRow.job_id == job.job_id)
+        .order_by(CommitmentRow.id)
+    )
     return Revision(
         job,
         tuple(_as(Moment, row) for row in _rows(connection, of(EventRow))),
@@ -273,6 +314,7 @@ def _revision(connection: Connection, job: JobLine) -> Revision:
         {row.stage: row.content for row in _rows(connection, of(ProductRow))},
         tuple(_as(ReportLine, row) for row in _rows(connection, of(ReportRow))),
         tuple(_as(Delivery, row) for row in _rows(connection, deliveries)),
+        tuple(_as(Confirmation, row) for row in _rows(connection, confirmations)),
     )
 
 

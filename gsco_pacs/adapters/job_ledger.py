@@ -3,14 +3,16 @@
 Each method is one transaction. The database decides who owns a job; a message is only a wake-up.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import Connection, delete, exists, insert, select, update
 
+from gsco_pacs.adapters.commitment_ledger import owe
 from gsco_pacs.adapters.ledger import Database, study_of
 from gsco_pacs.adapters.moves import move, now
 from gsco_pacs.adapters.tables import AttemptRow, DeliveryRow, JobRow, ProductRow, ReportRow
@@ -147,8 +149,13 @@ class JobLedger:
                 for row in connection.execute(query)
             )  # fmt: skip
 
-    def keep_receipts(self, job_id: int, receipts: Sequence[Receipt]) -> None:
-        """Keep the destinations' receipts; a receipt that is already there stays."""
+    def keep_receipts(
+        self, job_id: int, receipts: Sequence[Receipt], confirmed: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
+        """Keep the destinations' receipts; a receipt that is already there stays.
+
+        ``confirmed`` are the destinations that are to be asked whether they keep what they took, and how often.
+        """
         with self._database.writing() as connection:
             known = {
                 (receipt.destination, receipt.sop_instance_uid) for receipt in _receipts(connection, job_id)
@@ -163,6 +170,8 @@ class JobLedger:
                             status=receipt.status, taken_at=now(),
                         )
                     )  # fmt: skip
+                    if tries := confirmed.get(receipt.destination):
+                        owe(connection, ids[receipt.sop_instance_uid], receipt.destination, tries)
 
     def receipts(self, job_id: int) -> tuple[Receipt, ...]:
         """Every receipt of the job."""

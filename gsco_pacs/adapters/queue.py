@@ -14,6 +14,9 @@ from gsco_pacs.domain.job import Stage
 WAKE = "gsco_pacs.wake"
 """The name of the only task; senders use the name, so that they never import the worker."""
 
+NO_JOB = 0
+"""Wakes a worker for whatever else there is to do."""
+
 
 def open_app(config: Config) -> Celery:
     """The Celery application of this node: one queue a stage, acknowledged late, one message at a time, no results."""

@@ -20,6 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from gsco_pacs.domain.commitment import CommitmentState
 from gsco_pacs.domain.completeness import Step
 from gsco_pacs.domain.job import Stage, State
 from gsco_pacs.domain.question import QuestionState
@@ -229,6 +230,36 @@ class DeliveryRow(Base):
     destination: Mapped[str]
     status: Mapped[str] = mapped_column(Text)
     taken_at: Mapped[datetime]
+
+
+class CommitmentRow(Base):
+    """One try to learn whether a destination keeps a report; the newest one says how it stands."""
+
+    __tablename__ = "commitment"
+    __table_args__ = (
+        UniqueConstraint("report_id", "destination", "number"),
+        Index("commitment_due", "state", "due_at"),
+        Index("commitment_of_transaction", "transaction_uid"),
+        CheckConstraint(
+            f"state IN ({', '.join(repr(s.value) for s in CommitmentState)})", name="commitment_state"
+        ),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    report_id: Mapped[int] = mapped_column(ForeignKey("report.id"))
+    destination: Mapped[str]
+    number: Mapped[int]
+    """Counts the tries from 1."""
+    tries_left: Mapped[int]
+    """Tries that may follow this one."""
+    state: Mapped[str] = mapped_column(String(16))
+    transaction_uid: Mapped[str | None] = mapped_column(String(64))
+    known_by: Mapped[str] = mapped_column(String(16), default="")
+    reason: Mapped[str] = mapped_column(Text, default="")
+    owed_at: Mapped[datetime]
+    due_at: Mapped[datetime]
+    """Owed: when it is asked (again). Asked: when the answer is overdue."""
+    asked_at: Mapped[datetime | None]
+    settled_at: Mapped[datetime | None]
 
 
 class QuestionRow(Base):

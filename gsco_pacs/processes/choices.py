@@ -1,14 +1,16 @@
 """Chooses the models and destinations that config.yaml names; each is imported only by the stage that asks for it."""
 
 import os
+from collections.abc import Callable
 from functools import partial
 
 from gsco_pacs.adapters.calling import CalledPeer
 from gsco_pacs.adapters.http_peer import HttpPeer
 from gsco_pacs.adapters.tls import client_context, tls_arguments
 from gsco_pacs.config import Config
+from gsco_pacs.domain.commitment import Outcome
 from gsco_pacs.domain.errors import ConfigError
-from gsco_pacs.ports import Archive, Asked, Destination, Generalist
+from gsco_pacs.ports import Archive, Asked, Confirming, Destination, Generalist
 from gsco_pacs.settings.archives import DicomwebArchive, DimseArchive
 from gsco_pacs.settings.destinations import DimseDestination, FolderDestination
 from gsco_pacs.settings.generalists import OpenAIGeneralist, StructuredGeneralist
@@ -27,6 +29,16 @@ def open_destination(name: str, config: Config) -> Destination:
     from gsco_pacs.adapters.store_scu import StoreScu
 
     return StoreScu(name, called_peer(settings, f"destinations.{name}", config), settings.objects)
+
+
+def open_confirming(name: str, config: Config, keep: Callable[[Outcome], bool]) -> Confirming:
+    """Who knows what the destination called ``name`` keeps; ``keep`` makes a result durable that comes at once."""
+    settings = config.destinations.get(name)
+    if isinstance(settings, FolderDestination) or settings is None or settings.confirm is None:
+        raise ConfigError(f"The destination {name!r} asks for no confirmation.")
+    from gsco_pacs.adapters.commitment_scu import CommitmentScu
+
+    return CommitmentScu(called_peer(settings, f"destinations.{name}", config), settings.confirm, keep)
 
 
 def called_peer(settings: DimseDestination | DimseArchive, key: str, config: Config) -> CalledPeer:

@@ -10,12 +10,14 @@ from datetime import UTC, datetime
 from celery import Celery
 
 from gsco_pacs.adapters.announcements import Announcements
+from gsco_pacs.adapters.commitment_ledger import Commitments
 from gsco_pacs.adapters.ledger import Ledger
 from gsco_pacs.adapters.question_ledger import Questions
-from gsco_pacs.adapters.queue import open_app, wake
+from gsco_pacs.adapters.queue import NO_JOB, open_app, wake
 from gsco_pacs.adapters.upkeep import Upkeep
 from gsco_pacs.config import Config
 from gsco_pacs.domain.errors import TransientError
+from gsco_pacs.domain.job import Stage
 from gsco_pacs.intake import close_if_complete
 from gsco_pacs.outlook import Outlooks
 from gsco_pacs.processes.parts import open_database, start_logging
@@ -25,6 +27,8 @@ log = logging.getLogger(__name__)
 TICK_SECONDS = 0.5
 MESSAGE_LOST_AFTER_SECONDS = 60.0
 """A queued job that nobody claimed for this long gets another message; a second message is harmless."""
+WOKEN_AGAIN_AFTER_SECONDS = 2.0
+"""So long a worker has to take up what is to be confirmed before another one is woken."""
 
 
 def run_housekeeper(config: Config) -> None:
@@ -33,6 +37,7 @@ def run_housekeeper(config: Config) -> None:
     database = open_database(config)
     ledger, upkeep, app = Ledger(database), Upkeep(database), open_app(config)
     questions = Questions(database)
+    commitments = CommitmentCare(Commitments(database, config.retry), app)
     watch = LeaseWatch(config.workers.lease_seconds)
     outlooks = Outlooks(ledger, Announcements(database), config)
     stop = threading.Event()
@@ -44,6 +49,7 @@ def run_housekeeper(config: Config) -> None:
             bring_back(upkeep, watch)
             close_studies(ledger, outlooks)
             send_wake_ups(upkeep, questions, app)
+            commitments.tend()
         except TransientError as error:
             log.warning("%s It is tried again.", error)
         except Exception:
@@ -77,6 +83,24 @@ class LeaseWatch:
 
     def _unmoved(self, lease: str, until: datetime) -> bool:
         return lease in self._seen and self._seen[lease][0] == until
+
+
+class CommitmentCare:
+    """Ends requests for commitment that are overdue, and wakes a worker for what is to be asked."""
+
+    def __init__(self, commitments: Commitments, app: Celery) -> None:
+        self._commitments = commitments
+        self._app = app
+        self._woken_at = -WOKEN_AGAIN_AFTER_SECONDS
+
+    def tend(self) -> None:
+        """One look; a worker that has something to ask wakes the next one itself."""
+        if overdue := self._commitments.pass_deadlines():
+            log.warning("%d objects have no commitment by the deadline.", overdue)
+        since = time.monotonic() - self._woken_at
+        if since >= WOKEN_AGAIN_AFTER_SECONDS and self._commitments.is_due():
+            wake(self._app, NO_JOB, Stage.DELIVER)
+            self._woken_at = time.monotonic()
 
 
 def bring_back(upkeep: Upkeep, watch: LeaseWatch) -> None:

@@ -5,8 +5,6 @@ import logging
 import signal
 import threading
 
-from gsco_pacs.adapters.announcement_scp import AnnouncementScp
-from gsco_pacs.adapters.announcements import Announcements
 from gsco_pacs.adapters.arrivals import Registration
 from gsco_pacs.adapters.group_commit import GroupCommit
 from gsco_pacs.adapters.ledger import Ledger
@@ -17,6 +15,7 @@ from gsco_pacs.domain.incoming import Incoming, Refusal
 from gsco_pacs.domain.study import Instance, Peer
 from gsco_pacs.intake import HEADER, take_in
 from gsco_pacs.processes.parts import open_database, open_store, start_logging
+from gsco_pacs.processes.services import services
 from gsco_pacs.steps.route import keywords
 
 log = logging.getLogger(__name__)
@@ -44,8 +43,7 @@ def run_receiver(config: Config) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    services = AnnouncementScp(Announcements(database), on_refusal).services()
-    scp = StorageScp(config.receiver, on_store, on_refusal, services)
+    scp = StorageScp(config.receiver, on_store, on_refusal, services(config, database, on_refusal))
     scp.start()
     # What is loaded by now stays: the collector need not look at it again with every few images.
     gc.freeze()

@@ -22,7 +22,7 @@ from gsco_pacs.adapters.decoder_process import DecoderProcess
 from gsco_pacs.adapters.file_store import FileStore
 from gsco_pacs.adapters.job_ledger import Claim, JobLedger
 from gsco_pacs.adapters.prior_studies import PriorStudies
-from gsco_pacs.adapters.queue import WAKE, open_app, wake
+from gsco_pacs.adapters.queue import NO_JOB, WAKE, open_app, wake
 from gsco_pacs.adapters.upkeep import Upkeep
 from gsco_pacs.config import Config
 from gsco_pacs.consultation import Drafted, consult_stage, deliver_stage, draft_stage
@@ -39,6 +39,7 @@ from gsco_pacs.domain.retry import next_attempt
 from gsco_pacs.domain.study import StoredFile
 from gsco_pacs.ports import Asked, Generalist
 from gsco_pacs.processes.choices import open_destination, open_generalist, open_specialists, specialists_of
+from gsco_pacs.processes.commitment_desk import CommitmentDesk
 from gsco_pacs.processes.parts import open_database, open_store, start_logging
 from gsco_pacs.processes.question_desk import QuestionDesk
 from gsco_pacs.settings.routes import RouteSettings
@@ -120,9 +121,23 @@ class Desk:
     def _questions(self) -> QuestionDesk:
         return QuestionDesk(self._config, self._stage, self._database, self._generalist, self._decoder)
 
+    @cached_property
+    def _commitments(self) -> CommitmentDesk:
+        return CommitmentDesk(self._config, self._database)
+
+    @cached_property
+    def _confirmed(self) -> dict[str, int]:
+        destinations = self._config.destinations.items()
+        return {name: settings.confirm.tries for name, settings in destinations if settings.confirm}
+
     def work(self) -> None:
-        """Claim the most urgent job of the stage and do it; if there is none, the oldest question."""
+        """Claim the most urgent job of the stage and do it, or else the oldest question; then ask what destinations keep."""
         self._decoder.forgive()
+        self._work()
+        if self._stage is Stage.DELIVER and self._commitments.work():
+            self._pass_on_commitments()
+
+    def _work(self) -> None:
         lease = self._config.workers.lease_seconds
         worker = f"{socket.gethostname()}:{os.getpid()}"
         claim = self._jobs.claim(self._stage, worker, lease)
@@ -233,7 +248,7 @@ class Desk:
             if wish:
                 return self._jobs.end(claim, wish, "")
             deliveries = deliver_stage(reports, [destination], receipts)
-            self._jobs.keep_receipts(claim.job_id, deliveries.receipts)
+            self._jobs.keep_receipts(claim.job_id, deliveries.receipts, self._confirmed)
             failures += deliveries.failures
         error = Deliveries((), tuple(failures)).error
         if error:
@@ -252,6 +267,12 @@ class Desk:
         if name not in self._generalists:
             self._generalists[name] = open_generalist(name, self._config)
         return self._generalists[name]
+
+    def _pass_on_commitments(self) -> None:
+        try:
+            wake(self._app, NO_JOB, Stage.DELIVER)
+        except TransientError as error:
+            log.warning("%s The housekeeper wakes the next worker.", error)
 
     def _pass_on(self, job_id: int, stage: Stage) -> None:
         try:

@@ -1,7 +1,7 @@
 """Where results go."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,20 @@ class Takes(Settings):
     """Kinds of objects that are sent; the SRs may point at evidence of a kind that is not."""
 
 
+class Confirmation(Settings):
+    """How the node makes sure that a PACS keeps what it took; what is confirmed may be cleaned up."""
+
+    by: Literal["commitment", "query"] = "commitment"
+    """`commitment` asks by storage commitment (and by C-FIND where that is not offered), `query` by C-FIND. The PACS
+    must be one of `receiver.senders`, if it opens an association for its answer."""
+    deadline_seconds: Seconds = 86400
+    """An answer that has not come by then counts as a no; a query looks for the objects as long."""
+    tries: Annotated[int, Field(ge=1, le=20)] = 3
+    """So often the objects are asked for, each time after the first sent anew; then they are shown as unconfirmed."""
+    wait_seconds: Annotated[float, Field(ge=0, le=60)] = 1
+    """The association is kept open so long for a PACS that answers on it."""
+
+
 class DimseDestination(Takes):
     """A PACS that takes reports by C-STORE."""
 
@@ -32,6 +46,8 @@ class DimseDestination(Takes):
     """Longest wait for a connection and for each answer."""
     tls: ClientTls | None = None
     """Present: the PACS is called over TLS, by its TLS port."""
+    confirm: Confirmation | None = None
+    """Present: the node asks the PACS whether it keeps what it took."""
 
 
 class FolderDestination(Takes):
@@ -40,6 +56,8 @@ class FolderDestination(Takes):
     kind: Literal["folder"]
     path: Path
     """The folder; made if missing."""
+    confirm: ClassVar[None] = None
+    """What it took is on its disk."""
 
 
 DestinationSettings = Annotated[DimseDestination | FolderDestination, Field(discriminator="kind")]

@@ -102,15 +102,14 @@ class LoopbackPacs:
             self._ae.add_supported_context(sop_class, list(transfer_syntaxes))
 
     def __enter__(self) -> Self:
-        handlers: list[EventHandlerType] = [
-            (evt.EVT_REQUESTED, self._requested),
-            (evt.EVT_C_STORE, self._c_store),
-        ]
         self.port = free_port()
         self._ae.start_server(
-            (self.host, self.port), block=False, evt_handlers=handlers, ssl_context=self._tls
+            (self.host, self.port), block=False, evt_handlers=self._handlers(), ssl_context=self._tls
         )
         return self
+
+    def _handlers(self) -> list[EventHandlerType]:
+        return [(evt.EVT_REQUESTED, self._requested), (evt.EVT_C_STORE, self._c_store)]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -14,7 +14,15 @@ from gsco_pacs.web.timeline import Entry, timeline
 from gsco_pacs.web.words import why
 
 if TYPE_CHECKING:
-    from gsco_pacs.adapters.audit import Attempt, Delivery, JobLine, ReportLine, Revision, StudyHistory
+    from gsco_pacs.adapters.audit import (
+        Attempt,
+        Confirmation,
+        Delivery,
+        JobLine,
+        ReportLine,
+        Revision,
+        StudyHistory,
+    )
 
 _CONSULTATION = TypeAdapter(Consultation)
 _BRIEFING = TypeAdapter(Briefing)
@@ -38,6 +46,7 @@ class Chapter:
     reports: tuple["ReportLine", ...]
     attempts: tuple["Attempt", ...]
     deliveries: tuple["Delivery", ...]
+    confirmations: tuple["Confirmation", ...]
 
 
 def chapters(facts: Facts, history: "StudyHistory") -> tuple[Chapter, ...]:
@@ -66,6 +75,7 @@ def _chapter(facts: Facts, history: "StudyHistory", revision: "Revision") -> Cha
         reports=revision.reports,
         attempts=revision.attempts,
         deliveries=revision.deliveries,
+        confirmations=revision.confirmations,
     )
 
 
