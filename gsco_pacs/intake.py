@@ -1,22 +1,22 @@
 """Walk 1, in the receiver and the housekeeper: an association's image becomes a queued job.
 
-    receive (durable bytes) → register (durable row) → route (who would read it?) → settle (is it complete?)
+    receive (durable bytes and index record) → file (row) → route (who would read it?) → settle (is it complete?)
 
 What is known of a study that is arriving, its route included, is ``outlook.py``. Walk 2 is ``consultation.py``; the two share nothing but the job's row.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from gsco_pacs.domain.incoming import Incoming
-from gsco_pacs.domain.study import Instance, Peer
+from gsco_pacs.domain.incoming import Arrival, Incoming
+from gsco_pacs.domain.part10 import part10_parts
 from gsco_pacs.outlook import Outlook
 from gsco_pacs.steps.receive import receive
 from gsco_pacs.steps.settle import settle
 
 if TYPE_CHECKING:
-    from gsco_pacs.adapters.file_store import FileStore
+    from gsco_pacs.adapters.inbox import Inbox, Left
     from gsco_pacs.adapters.ledger import Collecting, Ledger
 
 
@@ -51,14 +51,24 @@ HEADER = frozenset(
 
 
 def take_in(
-    incoming: Incoming,
-    store: "FileStore",
-    keywords: frozenset[str],
-    register: Callable[[Instance, Peer], object],
+    incoming: Incoming, inbox: "Inbox", keywords: frozenset[str], file_soon: Callable[[Arrival], None]
 ) -> None:
-    """Make one received image durable, bytes first and then its row; only then may 0x0000 be answered."""
-    instance = receive(incoming, store, keywords)
-    register(instance, incoming.peer)
+    """Make one received image durable, its bytes and its index record; only then may 0x0000 be answered."""
+    entry = inbox.entry(incoming.peer)
+    instance = receive(incoming, entry, keywords)
+    file_soon(Arrival(instance, incoming.peer, entry.record))
+
+
+def file(arrivals: Sequence[Arrival], inbox: "Inbox", ledger: "Ledger") -> None:
+    """Give acknowledged images their names in the store and their rows; their records may be forgotten then."""
+    inbox.publish(arrivals)
+    ledger.register([(arrival.instance, arrival.peer) for arrival in arrivals])
+
+
+def take_up(left: "Left", keywords: frozenset[str]) -> Arrival:
+    """What an earlier receiver acknowledged and did not file, read again from its bytes and its record."""
+    instance = receive(Incoming(*part10_parts(left.content), left.peer), left, keywords)
+    return Arrival(instance, left.peer, left.record)
 
 
 def close_if_complete(ledger: "Ledger", collecting: "Collecting", outlook: Outlook, at: datetime) -> bool:

@@ -36,7 +36,7 @@ def store(tmp_path: Path) -> FileStore:
 
 
 def stored_files(store: FileStore) -> list[Path]:
-    return [path for path in store._root.rglob("*") if path.is_file()]
+    return [path for path in store.root.rglob("*") if path.is_file()]
 
 
 def data_set_of(ds: Dataset, syntax: uid.UID = uid.ExplicitVRLittleEndian) -> bytes:

@@ -57,7 +57,7 @@ class Node:
         self.instances.append(receive(incoming, self.store, frozenset(["Modality"])))
 
     def files(self) -> list[Path]:
-        return [path for path in self.store._root.rglob("*") if path.is_file()]
+        return [path for path in self.store.root.rglob("*") if path.is_file()]
 
 
 @pytest.fixture(params=[PDataUpperLayer, PromptUpperLayer], ids=["fast", "pynetdicom's own"])

@@ -35,7 +35,7 @@ class FileStore:
     """Content-addressed files in one directory; any number of threads and processes may write to it."""
 
     def __init__(self, root: Path, reserve_bytes: int) -> None:
-        self._root = root
+        self.root = root
         self._spool = root / "spool"
         self._reserve_bytes = reserve_bytes
         self._flushes = ThreadPoolExecutor(_FLUSHES, thread_name_prefix="flush")
@@ -53,13 +53,13 @@ class FileStore:
         for part in parts:
             digest.update(part)
         name = digest.hexdigest()
-        path = f"{name[:2]}/{name}.dcm"
+        path = self.path_for(name)
         spooled = self._spool / f"{uuid4().hex}.part"
-        self._check_space(size)
+        self.check_space(size)
         try:
             with open(spooled, "xb", buffering=0) as file:
-                _write_all(file, parts)
-                self._publish(file, spooled, self._root / path)
+                write_all(file.fileno(), parts)
+                self._publish(file, spooled, self.root / path)
         except OSError as error:
             raise OutOfResourcesError(
                 f"The store refused a file: {os.strerror(error.errno or 0)}."
@@ -89,7 +89,7 @@ class FileStore:
 
     def path_of(self, instance: Instance) -> Path:
         """Where the instance's file lies."""
-        return self._root / instance.path
+        return self.root / instance.path
 
     def sweep(self) -> int:
         """Delete what processes that were killed left half written; returns how many files."""
@@ -100,14 +100,24 @@ class FileStore:
             leftover.unlink(missing_ok=True)
         return len(leftovers)
 
-    def _check_space(self, size: int) -> None:
-        disk = os.statvfs(self._root)
+    @staticmethod
+    def path_for(sha256: str) -> str:
+        """Where the file with this hash lies, relative to the store."""
+        return f"{sha256[:2]}/{sha256}.dcm"
+
+    def check_space(self, size: int) -> None:
+        """OutOfResourcesError if ``size`` more bytes would leave less than the reserve."""
+        disk = os.statvfs(self.root)
         if disk.f_bavail * disk.f_frsize < self._reserve_bytes + size:
             raise OutOfResourcesError("Less disk space is free than receiver.reserve_bytes wants.")
 
 
-def _write_all(file: BinaryIO, parts: Sequence[bytes | memoryview]) -> None:
-    for part in parts:
-        rest = memoryview(part)
-        while rest:
-            rest = rest[file.write(rest) :]
+def write_all(descriptor: int, parts: Sequence[bytes | memoryview]) -> None:
+    """Write the concatenation of ``parts``."""
+    rest = [memoryview(part) for part in parts if part]
+    while rest:
+        written = os.writev(descriptor, rest)
+        while rest and written >= len(rest[0]):
+            written -= len(rest.pop(0))
+        if written:
+            rest[0] = rest[0][written:]

@@ -82,6 +82,14 @@ class Ledger:
                     result[index] = arrivals.enter(*batch[index])
         return [result[index] for index in range(len(batch))]
 
+    def has(self, instance: Instance) -> bool:
+        """Whether these bytes are registered as this SOP Instance."""
+        query = select(InstanceRow.id).where(
+            InstanceRow.sop_instance_uid == instance.sop_instance_uid, InstanceRow.sha256 == instance.sha256
+        )
+        with self._database.reading() as connection:
+            return connection.execute(query).first() is not None
+
     def refuse(self, peer: Peer, what: str, reason: str) -> None:
         """Note an association or an image that was not taken."""
         with self._database.writing() as connection:

@@ -1,8 +1,9 @@
 """What comes in over the network: an object that a peer wants stored, and what was not taken."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from gsco_pacs.domain.study import Peer
+from gsco_pacs.domain.study import Instance, Peer
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,15 @@ class Incoming:
     data_set: bytes | memoryview
     """Over the network a view on the receive buffer, valid until the request is answered."""
     peer: Peer
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """An object whose bytes and index record are durable, so that it may be acknowledged; its row is still to come."""
+
+    instance: Instance
+    peer: Peer
+    record: Path
 
 
 @dataclass(frozen=True)

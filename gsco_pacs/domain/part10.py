@@ -1,6 +1,6 @@
 """The head of a DICOM file (PS3.10 section 7): preamble, prefix and File Meta Information."""
 
-from struct import pack
+from struct import pack, unpack_from
 
 IMPLEMENTATION_CLASS_UID = "2.25.143616916163509136540121151551220712046"
 """Made once from a UUID (PS3.5 annex B.2); it names this software in files and associations."""
@@ -29,3 +29,14 @@ def _text(element: int, vr: bytes, value: str) -> bytes:
     if len(text) % 2:
         text += b"\0" if vr == b"UI" else b" "
     return pack("<HH2sH", 0x0002, element, vr, len(text)) + text
+
+
+def part10_parts(file: bytes) -> tuple[str, str, str, memoryview]:
+    """SOP Class, SOP Instance and Transfer Syntax UID and the data set of a file that begins with part10_head()."""
+    (length,) = unpack_from("<L", file, 140)
+    position, texts = 144 + 14, []
+    while position < 144 + length:
+        (size,) = unpack_from("<H", file, position + 6)
+        texts.append(file[position + 8 : position + 8 + size].decode("ascii").rstrip("\0"))
+        position += 8 + size
+    return texts[0], texts[1], texts[2], memoryview(file)[position:]

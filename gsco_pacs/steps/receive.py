@@ -1,9 +1,10 @@
 """Step 1: an object that came in becomes a durable file and the instance that the node speaks about from here on."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from struct import error as StructError  # noqa: N812 - it is an exception
 from struct import iter_unpack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -17,7 +18,15 @@ from gsco_pacs.domain.part10 import part10_head
 from gsco_pacs.domain.study import Header, Instance, valid_uid
 
 if TYPE_CHECKING:
-    from gsco_pacs.adapters.file_store import FileStore
+    from gsco_pacs.adapters.file_store import Stored
+
+
+class Store(Protocol):
+    """Where the bytes go; implemented by adapters.file_store and adapters.inbox."""
+
+    def put(self, parts: Sequence[bytes | memoryview]) -> "Stored":
+        """Write the concatenation of ``parts``; durable when it returns."""
+
 
 _Elements = dict[int, tuple[str, bytes]]
 
@@ -45,7 +54,7 @@ _LISTS = frozenset(["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "PN", "SH", 
 _TEXTS = frozenset(["LT", "ST", "UR", "UT"])
 
 
-def receive(incoming: Incoming, store: "FileStore", keywords: frozenset[str]) -> Instance:
+def receive(incoming: Incoming, store: Store, keywords: frozenset[str]) -> Instance:
     """Write ``incoming`` to ``store`` as a DICOM file and return its instance; durable when it returns.
 
     ``keywords`` are the attributes whose values routing will read. Pixel data is never decoded. Raises BadUidError,
