@@ -37,6 +37,7 @@ def train_specialist(
     size: Annotated[int, typer.Option(help="Edge of the pictures in pixels.")] = 320,
     seed: Annotated[int, typer.Option(help="The same seed gives the same weights on one machine.")] = 1,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    device: Annotated[str, typer.Option(help="Torch device of the training, such as cuda.")] = "cpu",
     scratch: Annotated[
         bool, typer.Option("--scratch", help="Start from chance, with no weights at all.")
     ] = False,
@@ -69,6 +70,7 @@ def train_specialist(
         recipe=Recipe(epochs=epochs or 16, learning_rate=learning_rate or 3e-4),
         seed=seed,
         threads=threads,
+        device=device,
     )
     parts = [out] if members == 1 else [out.with_name(f"{out.name}.{n}") for n in range(1, members + 1)]
     for number, part in enumerate(parts):
@@ -195,6 +197,12 @@ def convert_meddr(
 @models.command("memory")
 def memory(
     path: Annotated[Path, typer.Argument(help="A checkpoint; its config.json is enough.")],
+    trial: Annotated[
+        bool,
+        typer.Option(
+            "--try", help="Also make it on the GPU with random weights, let it answer once and measure."
+        ),
+    ] = False,
 ) -> None:
     """Print what memory a generalist will need, part by part, and what this machine has."""
     from gsco_pacs.adapters.memory_plan import this_machine
@@ -202,6 +210,12 @@ def memory(
 
     for line in plan_checkpoint(path).lines(this_machine()):
         print(line)
+    if trial:
+        import torch
+
+        from gsco_pacs.adapters.memory_trial import try_memory
+
+        print(try_memory(path, torch.bfloat16))
 
 
 @train.command("generalist")

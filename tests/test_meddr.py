@@ -20,8 +20,15 @@ from gsco_pacs import cli
 from gsco_pacs.adapters.convert_meddr import convert_meddr
 from gsco_pacs.adapters.meddr_layout import converted_config, read_source_config
 from gsco_pacs.adapters.meddr_tokenizer import PublishedTokenizer
-from gsco_pacs.adapters.memory_plan import Machine, MemoryPlan, Part, device_map
-from gsco_pacs.adapters.transformers_generalist import TransformersGeneralist, empty_model, plan_checkpoint
+from gsco_pacs.adapters.memory_plan import CONTEXT, Machine, MemoryPlan, Part, device_map
+from gsco_pacs.adapters.memory_trial import ANSWER_TOKENS, longest_prompt, try_memory
+from gsco_pacs.adapters.transformers_generalist import (
+    TransformersGeneralist,
+    empty_model,
+    encode_turn,
+    load_processor,
+    plan_checkpoint,
+)
 from gsco_pacs.domain.errors import BrokenBundleError, ConfigError, OutOfResourcesError
 from gsco_pacs.domain.findings import Briefing, Mode
 from gsco_pacs.ports import Picture
@@ -46,7 +53,9 @@ def test_the_converted_model_has_the_logits_of_the_published_forward_pass(
 ) -> None:
     weights = write_published(tmp_path / "meddr", select_layer=select_layer)
     generalist = TransformersGeneralist(converted(tmp_path / "meddr"))
-    inputs = generalist._encoded(QUESTION, [Image.fromarray(np.uint8(WIDE.pixels * 255)).convert("RGB")])
+    inputs = encode_turn(
+        generalist._processor, QUESTION, [Image.fromarray(np.uint8(WIDE.pixels * 255)).convert("RGB")]
+    )
     context = generalist._tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>")
     expected = reference_logits(
         weights, inputs["pixel_values"][0], inputs["input_ids"][0].tolist(), context, select_layer
@@ -72,7 +81,7 @@ def test_the_tokens_of_the_chat_string_are_what_sentencepiece_reads(prefixed: bo
     write_published(tmp_path / "meddr", prefixed=prefixed)
     generalist = TransformersGeneralist(converted(tmp_path / "meddr"))
     image = Image.fromarray(np.zeros((40, 90, 3), np.uint8))
-    ids = generalist._encoded("Is it so?", [image])["input_ids"][0].tolist()
+    ids = encode_turn(generalist._processor, "Is it so?", [image])["input_ids"][0].tolist()
     own = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "meddr" / "tokenizer.model"))
     start, end = 6, 7
     assert ids == [
@@ -86,7 +95,9 @@ def test_the_chat_string_is_the_published_one_letter_by_letter(tmp_path: Path) -
     write_published(tmp_path / "meddr")
     generalist = TransformersGeneralist(converted(tmp_path / "meddr"))
     image = Image.fromarray(np.zeros((40, 90, 3), np.uint8))
-    assert generalist._tokenizer.decode(generalist._encoded("Is it so?", [image])["input_ids"][0]) == (
+    assert generalist._tokenizer.decode(
+        encode_turn(generalist._processor, "Is it so?", [image])["input_ids"][0]
+    ) == (
         "<|im_start|>system\nAnswer the questions.<|im_end|><|im_start|>user\n"
         "<img><IMG_CONTEXT><IMG_CONTEXT><IMG_CONTEXT><IMG_CONTEXT></img>\nIs it so?<|im_end|><|im_start|>assistant\n"
     )
@@ -103,7 +114,7 @@ def test_a_picture_is_stretched_once_and_never_cut_into_tiles(tmp_path: Path) ->
     write_published(tmp_path / "meddr")
     generalist = TransformersGeneralist(converted(tmp_path / "meddr"))
     image = Image.fromarray(np.uint8(WIDE.pixels * 255)).convert("RGB")
-    pixels = generalist._encoded(QUESTION, [image])["pixel_values"]
+    pixels = encode_turn(generalist._processor, QUESTION, [image])["pixel_values"]
     stretched = np.asarray(image.resize((56, 56), Image.Resampling.BICUBIC), np.float32) / 255
     expected = (stretched - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     assert pixels.shape == (1, 3, 56, 56)
@@ -272,3 +283,15 @@ def test_a_quantised_weight_is_counted_with_its_scale() -> None:
     part = plan.parts[0]
     sizes = [plan.weights(part, torch.bfloat16, form) for form in ("none", "8bit", "4bit")]
     assert sizes == [220, 120, 76]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
+def test_a_trial_without_a_gpu_says_that_it_needs_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="needs a GPU"):
+        try_memory(tmp_path, torch.bfloat16)
+
+
+def test_the_longest_prompt_of_a_trial_leaves_room_for_its_answer(tmp_path: Path) -> None:
+    write_published(tmp_path / "meddr")
+    tokens = longest_prompt(load_processor(converted(tmp_path / "meddr")))["input_ids"].shape[1]
+    assert CONTEXT - ANSWER_TOKENS - 10 < tokens <= CONTEXT - ANSWER_TOKENS

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gsco_pacs.adapters.option_scores import likeliest
-from gsco_pacs.adapters.transformers_generalist import TransformersGeneralist, _image
+from gsco_pacs.adapters.transformers_generalist import TransformersGeneralist, _image, encode_turn
 from gsco_pacs.domain.findings import Briefing, Mode
 from tests.test_generalists import GREY
 from tests.tiny_checkpoints import FAMILIES, build, llama
@@ -29,7 +29,7 @@ def log_likelihood(generalist: TransformersGeneralist, text: str) -> float:
     """Of ``text`` as the beginning of the answer, every token predicted from a reading of all that is before it."""
     model: Any = generalist._model
     images = [_image(GREY)] if generalist._sees else []
-    inputs = dict(generalist._encoded(SINGLE.prompt, images))
+    inputs = dict(encode_turn(generalist._processor, SINGLE.prompt, images))
     tokens = generalist._tokenizer(text, add_special_tokens=False)["input_ids"]
     written: list[int] = []
     total = 0.0

@@ -33,6 +33,9 @@ LICENCE = "LICENSE"
 SAMPLES = "samples"
 EXPECTED = "samples/expected.json"
 
+Tones = Literal["shown", "equalised", "local"]
+"""Grey values as they are shown; by their rank among the picture's; or by how they differ from their surroundings."""
+
 _SUM_LINE = re.compile(r"(?P<sum>[0-9a-f]{64}) [ *](?P<name>[^/\\].*)")
 
 
@@ -84,7 +87,8 @@ class PrepareEntry(Section):
     """How a picture, 0..1, becomes the network's input: resized to size x size, then (x - mean) / std.
 
     Of an RGB picture each colour may have numbers of its own. ``scale: picture`` puts the picture's own mean and
-    standard deviation, colour by colour, in the place of the fixed ones.
+    standard deviation, colour by colour, in the place of the fixed ones. ``tones`` may even out the grey values after the
+    resizing, so that the window in which a picture was saved says less.
     """
 
     size: int = Field(ge=32)
@@ -92,6 +96,7 @@ class PrepareEntry(Section):
     std: Annotated[float, Field(gt=0)] | tuple[PositiveFloat, PositiveFloat, PositiveFloat] = 1.0
     fit: Literal["stretch", "pad"]
     scale: Literal["fixed", "picture"] = "fixed"
+    tones: Tones = "shown"
 
 
 class FindingEntry(Section):

@@ -27,7 +27,7 @@ from gsco_pacs.adapters.bundle_format import (
 )
 from gsco_pacs.adapters.case_index import CaseIndex, cases_from_json
 from gsco_pacs.adapters.network_files import colours_of, fill, network_of
-from gsco_pacs.adapters.network_input import batch, squared, unsquared
+from gsco_pacs.adapters.network_input import batch, squared, toned, unsquared
 from gsco_pacs.adapters.networks import in_channels_last, last_linear
 from gsco_pacs.adapters.saliency import activation_map
 from gsco_pacs.adapters.scores import probabilities_of
@@ -136,7 +136,7 @@ class BundleSpecialist:
 
     def _input(self, picture: Picture) -> Tensor:
         prepare = self._section.prepare
-        square = squared(picture.pixels, prepare.size, prepare.fit, self._colours)
+        square = toned(squared(picture.pixels, prepare.size, prepare.fit, self._colours), prepare.tones)
         return batch([square], prepare.mean, prepare.std, prepare.scale)
 
     @contextmanager

@@ -9,6 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from gsco_pacs.adapters.bundle_format import Tones
+
+_SURROUNDINGS = 16
+"""The surroundings of a point reach a sixteenth of the picture's side to all sides."""
+
 LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601, the weights of Y in DICOM's YBR_FULL (PS3.3 C.7.6.3.1.2)."""
 
@@ -31,6 +36,36 @@ def squared(
         image, (size, size), mode="bilinear", antialias=True, align_corners=False
     )[0].clamp(0, 1)
     return resized[0] if colours == 1 else resized
+
+
+def toned(square: Tensor, tones: Tones) -> Tensor:
+    """A square picture, 0..1, [size, size] or [colours, size, size], with its grey values evened out as ``tones`` says, 0..1."""
+    if tones == "shown":
+        return square
+    planes = square.reshape(-1, *square.shape[-2:])
+    even = _ranked(planes) if tones == "equalised" else _against_surroundings(planes)
+    return even.reshape(square.shape)
+
+
+def _ranked(planes: Tensor) -> Tensor:
+    """Histogram equalisation: each value becomes the share of the picture that is darker, equal values counting half."""
+    bytes_ = (planes * 255).round().long()
+    counts = torch.stack([torch.bincount(plane.flatten(), minlength=256) for plane in bytes_]).float()
+    shares = (counts.cumsum(dim=1) - counts / 2) / counts.sum(dim=1, keepdim=True)
+    return torch.stack([share[plane] for share, plane in zip(shares, bytes_, strict=True)])
+
+
+def _against_surroundings(planes: Tensor) -> Tensor:
+    """Local contrast normalisation: the difference to the local mean in local standard deviations, -3..3 becoming 0..1."""
+    reach = max(1, planes.shape[-1] // _SURROUNDINGS)
+    mean = _blurred(planes, reach)
+    spread = (_blurred(planes**2, reach) - mean**2).clamp(min=0).sqrt()
+    return (0.5 + (planes - mean) / (spread + 0.02) / 6).clamp(0, 1)
+
+
+def _blurred(planes: Tensor, reach: int) -> Tensor:
+    padded = functional.pad(planes[None], (reach,) * 4, mode="replicate")
+    return functional.avg_pool2d(padded, 2 * reach + 1, stride=1)[0]
 
 
 def unsquared(

@@ -98,7 +98,7 @@ class TransformersGeneralist:
         """
         shown = pictures[: picture_limit(self._config)] if self._sees else []
         images = [_image(picture) for picture in shown]
-        inputs = self._encoded(briefing.prompt, images).to(self._model.device)
+        inputs = encode_turn(self._processor, briefing.prompt, images, sees=self._sees).to(self._model.device)
         for name, value in inputs.items():
             if torch.is_floating_point(value):
                 inputs[name] = value.to(self._model.dtype)
@@ -148,7 +148,9 @@ class TransformersGeneralist:
     def _model(self) -> Any:
         try:
             plan = self._planned()
-            model = _kind(self._config).from_pretrained(self._path, dtype=self._dtype, **self._placing(plan))
+            model = kind_of(self._config).from_pretrained(
+                self._path, dtype=self._dtype, **self._placing(plan)
+            )
             placed = model if "device_map" in self._placing(plan) else model.to(self._device)
             return mark_model(placed.eval(), self._config)
         except (torch.OutOfMemoryError, MemoryError) as error:
@@ -211,24 +213,26 @@ class TransformersGeneralist:
             pad_token_id=own.pad_token_id if own.pad_token_id is not None else first,
         )
 
-    def _encoded(self, prompt: str, images: list[Image.Image]) -> Any:
-        if getattr(self._processor, "chat_template", None) is None:
-            given = {"images": images} if images else {}
-            return self._processor(text=prompt, return_tensors="pt", **given)
-        if not self._sees:
-            turn: dict[str, Any] = {"role": "user", "content": prompt}
-        else:
-            parts: list[dict[str, Any]] = [{"type": "image", "image": image} for image in images]
-            turn = {"role": "user", "content": [*parts, {"type": "text", "text": prompt}]}
-        # Everything stands in the user's turn: some templates know no system role.
-        return self._processor.apply_chat_template(
-            [turn], add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
-        )
-
     def _ended(self, new: torch.Tensor) -> bool:
         ends = self._generation.eos_token_id
         known = set(ends if isinstance(ends, list) else [ends])
         return len(new) < self._max_new_tokens or int(new[-1]) in known
+
+
+def encode_turn(processor: Any, prompt: str, images: list[Image.Image], *, sees: bool = True) -> Any:
+    """The model's input for one turn of a person: the pictures, then the prompt, in the checkpoint's chat form if it has one."""
+    if getattr(processor, "chat_template", None) is None:
+        given = {"images": images} if images else {}
+        return processor(text=prompt, return_tensors="pt", **given)
+    if not sees:
+        turn: dict[str, Any] = {"role": "user", "content": prompt}
+    else:
+        parts: list[dict[str, Any]] = [{"type": "image", "image": image} for image in images]
+        turn = {"role": "user", "content": [*parts, {"type": "text", "text": prompt}]}
+    # Everything stands in the user's turn: some templates know no system role.
+    return processor.apply_chat_template(
+        [turn], add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+    )
 
 
 def plan_checkpoint(path: Path) -> MemoryPlan:
@@ -243,14 +247,15 @@ def _sees(config: PretrainedConfig) -> bool:
     return config.model_type in (_OURS, *MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
 
 
-def _kind(config: PretrainedConfig) -> Any:
+def kind_of(config: PretrainedConfig) -> Any:
+    """The class of transformers that loads such a model."""
     return AutoModelForImageTextToText if _sees(config) else AutoModelForCausalLM
 
 
 def empty_model(config: PretrainedConfig) -> Any:
     """The model without memory for its weights: names and shapes only."""
     with torch.device("meta"):
-        return _kind(config).from_config(config)
+        return kind_of(config).from_config(config)
 
 
 def load_processor(path: Path) -> Any:

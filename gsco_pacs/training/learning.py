@@ -88,8 +88,10 @@ def balance(truth: NDArray[np.float32], most: float = 4.0) -> Tensor:
 def logits_of(network: nn.Module, examples: Examples, prepare: PrepareEntry) -> NDArray[np.float32]:
     """Return the network's outputs for all examples, [n, labels], with the network in evaluation mode."""
     network.eval()
+    device = next(network.parameters()).device
     chunks = torch.split(torch.arange(len(examples.pictures)), BATCH_OF_EVALUATION)
-    return torch.cat([network(examples.input(chunk, prepare)).float() for chunk in chunks]).numpy()
+    outputs = [network(examples.input(chunk, prepare).to(device)).float().cpu() for chunk in chunks]
+    return torch.cat(outputs).numpy()
 
 
 def macro_auc(logits: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
@@ -113,8 +115,10 @@ class Learner:
         recipe: Recipe,
         prepare: PrepareEntry,
         random: torch.Generator,
+        device: str = "cpu",
     ) -> None:
-        self.network = in_channels_last(network)
+        self.network = in_channels_last(network).to(device)
+        self._device = device
         self.averaged = copy.deepcopy(network)
         self._frozen, self._recipe, self._prepare, self._random = frozen, recipe, prepare, random
         self._steps = 0
@@ -162,7 +166,7 @@ class Learner:
         for module in self._frozen:
             module.eval()
         inputs = batch(list(pictures[:, 0]), self._prepare.mean, self._prepare.std)
-        cost = loss(self.network(inputs), wanted)
+        cost = loss(self.network(inputs.to(self._device)).cpu(), wanted)
         self._optimizer.zero_grad()
         torch.autograd.backward(cost)
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)

@@ -19,7 +19,7 @@ from gsco_pacs.adapters.labelled_images import (
     read_pixels,
     truth_of,
 )
-from gsco_pacs.adapters.network_input import squared
+from gsco_pacs.adapters.network_input import squared, toned
 from gsco_pacs.adapters.networks import EfficientNetLite0
 from gsco_pacs.adapters.photograph_network import MEAN, STD
 from gsco_pacs.adapters.progress_bar import Told
@@ -62,6 +62,8 @@ class TrainingRequest:
     """Stages of the network that keep their start weights (0 to 7)."""
     seed: int = 1
     threads: int = 1
+    device: str = "cpu"
+    """Torch device that learns; what it learnt is written the same way from any."""
 
 
 def train_specialist(request: TrainingRequest, progress: Told) -> Path:
@@ -79,7 +81,7 @@ def train_specialist(request: TrainingRequest, progress: Told) -> Path:
     network = EfficientNetLite0(**{key: value for key, value in network_def.items() if key != "_target_"})
     if request.start is not None:
         load_start(network, request.start)
-    prepare = PrepareEntry(size=request.size, mean=MEAN, std=STD, fit=task.fit)
+    prepare = PrepareEntry(size=request.size, mean=MEAN, std=STD, fit=task.fit, tones=task.tones)
     truth = truth_of(train_cases, labels)
     wanted = truth if request.soft_labels is None else _softened(request.soft_labels, train_cases, labels)
     train, val = (
@@ -110,7 +112,8 @@ def _best(
     """Return the averaged network of the epoch with the highest macro AUC on ``val``."""
     examples, truth = train
     random = torch.Generator().manual_seed(request.seed)
-    learner = Learner(network, freeze_first(network, request.frozen_stages), request.recipe, prepare, random)
+    frozen = freeze_first(network, request.frozen_stages)
+    learner = Learner(network, frozen, request.recipe, prepare, random, request.device)
     weight = balance(truth)
     loss = (
         multi_label_loss(weight)
@@ -126,11 +129,13 @@ def _best(
     for epoch in learner.epochs(examples, loss, validate, augmentation, progress):
         if epoch.macro_auc > highest:
             best, highest = copy.deepcopy(learner.averaged), epoch.macro_auc
-    return best
+    return best.cpu()
 
 
 def _examples(cases: Sequence[LabelledImage], wanted: NDArray[np.float32], prepare: PrepareEntry) -> Examples:
-    squares = [squared(read_pixels(case.path), prepare.size, prepare.fit) for case in cases]
+    squares = [
+        toned(squared(read_pixels(case.path), prepare.size, prepare.fit), prepare.tones) for case in cases
+    ]
     pictures = torch.stack([(square * 255).round().to(torch.uint8) for square in squares])
     return Examples(pictures, torch.from_numpy(wanted))
 

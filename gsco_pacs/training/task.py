@@ -6,7 +6,14 @@ from typing import Literal
 import yaml
 from pydantic import Field, ValidationError
 
-from gsco_pacs.adapters.bundle_format import FindingEntry, InputEntry, PoolingEntry, ReadingEntry, Section
+from gsco_pacs.adapters.bundle_format import (
+    FindingEntry,
+    InputEntry,
+    PoolingEntry,
+    ReadingEntry,
+    Section,
+    Tones,
+)
 from gsco_pacs.domain.errors import ConfigError
 
 
@@ -23,6 +30,7 @@ class Task(Section):
     """Rows of the manifest with this module belong to the task."""
     kind: Literal["multi-label", "multi-class"]
     fit: Literal["stretch", "pad"]
+    tones: Tones = "shown"
     flip: bool = False
     """Whether left and right may be exchanged in training."""
     input: InputEntry
