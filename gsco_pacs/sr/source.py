@@ -1,5 +1,6 @@
 """What a report takes over from its source image: patient, study and request, byte for byte, and their character set."""
 
+import re
 import struct
 from collections.abc import Iterable, Sequence
 from io import BytesIO
@@ -38,6 +39,8 @@ _REQUEST_OPTIONAL = ("IssuerOfAccessionNumberSequence", "ReasonForTheRequestedPr
 _CODE = {"CodeValue", "CodingSchemeDesignator", "CodeMeaning"}
 _UNIVERSAL = {"UniversalEntityID", "UniversalEntityIDType"}
 _SEXES = {"M", "F", "O", ""}
+_NEVER = re.compile(r"[\0-\x08\x0b\x0e-\x1f\x7f\\]")
+"""What no single value of text may hold (PS3.5 6.1.3, 6.2); pydicom looks for less."""
 _TAKEN = (*KEPT, *REQUIRED, *OPTIONAL, *_REQUEST_REQUIRED, *_REQUEST_OPTIONAL)
 
 
@@ -183,7 +186,7 @@ def _allowed(keyword: str, vr: str, value: bytes, charset: Sequence[str]) -> boo
         return False
     if vr == "PN" and any(group.count("^") > 4 for group in text.split("=")):
         return False
-    return "\\" not in text and (keyword != "PatientSex" or text in _SEXES)
+    return not _NEVER.search(text) and (keyword != "PatientSex" or text in _SEXES)
 
 
 def _in_utf8(source: Dataset) -> Dataset:

@@ -50,5 +50,5 @@ def _program() -> Path:
 
 
 def _without_values(line: str) -> str:
-    """Error messages are logged and stored: the value that dciodvfy quotes last may be a patient's."""
-    return re.sub(r"(= |\[\d+\] )<.*>", r"\1<...>", line)
+    """Error messages are logged and stored: the value that dciodvfy quotes last may be a patient's, and hold line breaks."""
+    return re.sub(r"(= |\[\d+\] )<(?:.*>|.*$)", r"\1<...>", line)

@@ -1,5 +1,6 @@
 """Step 1: an object that came in becomes a durable file and the instance that the node speaks about from here on."""
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from struct import error as StructError  # noqa: N812 - it is an exception
@@ -52,6 +53,8 @@ _NUMBERS = {
 }
 _LISTS = frozenset(["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "PN", "SH", "TM", "UC", "UI"])
 _TEXTS = frozenset(["LT", "ST", "UR", "UT"])
+_UNSEEN = re.compile("[\0-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
+"""Control characters, and those that turn or hide text: whatever shows a header must not obey it."""
 
 
 def receive(incoming: Incoming, store: Store, keywords: frozenset[str]) -> Instance:
@@ -125,5 +128,6 @@ def _values(vr: str, value: bytes, encodings: list[str]) -> list[str]:
             return []  # not a whole number of numbers
     if vr not in _LISTS | _TEXTS:
         return []
-    text = decode_bytes(value, encodings, PN_DELIMS if vr == "PN" else TEXT_VR_DELIMS).replace("\0", "")
+    text = decode_bytes(value.rstrip(b"\0"), encodings, PN_DELIMS if vr == "PN" else TEXT_VR_DELIMS)
+    text = _UNSEEN.sub(" ", text)
     return [text.strip()] if vr in _TEXTS else [part.strip() for part in text.split("\\")]
