@@ -74,7 +74,7 @@ def hostile(request: pytest.FixtureRequest, node: Node, tmp_path_factory: pytest
 
 
 def through(node: Node, ds: Dataset, folder: Path) -> Outcome:
-    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"{ds.StudyInstanceUID}.1"[:64]
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = uid.UID(f"{ds.StudyInstanceUID}.1"[:64])
     (folder / "image.dcm").write_bytes(encoded(ds))
     (sent,) = node.send(folder / "image.dcm")
     assert sent.status == 0
