@@ -215,7 +215,7 @@ class Generalist(Protocol):
 
 
 class Destination(Protocol):
-    """Where reports go. Implemented by adapters.store_scu and adapters.folder."""
+    """Where reports go. Implemented by adapters.store_scu, adapters.stow and adapters.folder."""
 
     @property
     def name(self) -> str:
@@ -253,7 +253,7 @@ class Archive(Protocol):
 
 
 class Confirming(Protocol):
-    """Whoever knows whether a destination keeps what it took. Implemented for DIMSE and for DICOMweb."""
+    """Whoever knows whether a destination keeps what it took. Implemented by adapters.commitment_scu and adapters.archive_query."""
 
     def confirm(self, transaction_uid: str, reports: Sequence[Report]) -> Outcome | None:
         """Ask; None if the answer comes later by itself. TransientError or RejectedByPeerError if it cannot be asked."""

@@ -15,7 +15,12 @@ from gsco_pacs.config import Config
 from gsco_pacs.datasets.registry import as_markdown
 from gsco_pacs.domain.job import ACTIVE, MOVES, SETTLED, Stage, State
 from gsco_pacs.settings.archives import DicomwebArchive, DimseArchive
-from gsco_pacs.settings.destinations import Confirmation, DimseDestination, FolderDestination
+from gsco_pacs.settings.destinations import (
+    Confirmation,
+    DicomwebDestination,
+    DimseDestination,
+    FolderDestination,
+)
 from gsco_pacs.settings.generalists import OpenAIGeneralist, StructuredGeneralist, TransformersGeneralist
 from gsco_pacs.settings.receiver import Sender
 from gsco_pacs.settings.routes import GateSettings, RouteSettings
@@ -68,6 +73,7 @@ def configuration() -> str:
         ("A generalist of kind `transformers`", TransformersGeneralist),
         ("A generalist of kind `openai`", OpenAIGeneralist),
         ("A destination of kind `dimse`", DimseDestination),
+        ("A destination of kind `dicomweb`", DicomwebDestination),
         ("`confirm` of a destination", Confirmation),
         ("`tls` of a peer that the node calls", ClientTls),
         ("A destination of kind `folder`", FolderDestination),

@@ -11,16 +11,18 @@ import pytest
 from pydicom import dcmread
 from pynetdicom.dimse_primitives import N_EVENT_REPORT
 
+from gsco_pacs.adapters.archive_query import ArchiveQuery
 from gsco_pacs.adapters.calling import CalledPeer
 from gsco_pacs.adapters.commitment_messages import on_event_report
 from gsco_pacs.adapters.commitment_scu import CommitmentScu
 from gsco_pacs.adapters.dimse_service import COMMITMENT, Service
 from gsco_pacs.adapters.node_process import free_port
+from gsco_pacs.adapters.query_scu import QueryScu
 from gsco_pacs.adapters.storage_scp import StorageScp
 from gsco_pacs.adapters.store_scu import StoreScu
 from gsco_pacs.domain.commitment import NO_SUCH_INSTANCE, Named, Outcome
 from gsco_pacs.domain.findings import ObjectKind, Report
-from gsco_pacs.settings.destinations import Confirmation
+from gsco_pacs.settings.archives import DimseArchive
 from gsco_pacs.settings.receiver import Receiver, Sender
 from gsco_pacs.testing.servers import OrthancServer, private_orthanc
 
@@ -91,6 +93,12 @@ def _data_set(file: bytes) -> bytes:
     return file[head.end() + int.from_bytes(head[1], "little") :]
 
 
+def searching(orthanc: OrthancServer) -> ArchiveQuery:
+    settings = DimseArchive(kind="dimse", ae_title="ORTHANC", host="127.0.0.1", port=orthanc.dicom_port)
+    peer = CalledPeer(orthanc.ae_title, "127.0.0.1", orthanc.dicom_port, "GSCO", 30)
+    return ArchiveQuery(QueryScu("pacs", peer, settings))
+
+
 def test_orthanc_commits_itself_to_what_it_has_and_says_what_it_has_not(
     tmp_path: Path, chest_reports: Reports
 ) -> None:
@@ -108,7 +116,7 @@ def test_orthanc_commits_itself_to_what_it_has_and_says_what_it_has_not(
     with private_orthanc(peers={"node": ("GSCO", "127.0.0.1", scp.port)}) as orthanc:
         peer = CalledPeer(orthanc.ae_title, "127.0.0.1", orthanc.dicom_port, "GSCO", 30)
         StoreScu("pacs", peer, ObjectKind).send(chest_reports[:1])
-        asking = CommitmentScu(peer, Confirmation(wait_seconds=0), keep)
+        asking = CommitmentScu(peer, searching(orthanc), 0, keep)
         assert asking.confirm("1.2.826.0.1.3680043.8.498.1", chest_reports) is None
         outcome = outcomes.get(timeout=20)
     scp.stop()
@@ -120,11 +128,8 @@ def test_a_query_finds_at_orthanc_what_it_has(
     orthanc: OrthancServer, destination: StoreScu, chest_reports: Reports
 ) -> None:
     destination.send(chest_reports)
-    peer = CalledPeer(orthanc.ae_title, "127.0.0.1", orthanc.dicom_port, "GSCO", 30)
     unsent = replace(chest_reports[0], sop_instance_uid="1.2.3")
-    asking = CommitmentScu(peer, Confirmation(by="query"), lambda _: True)
-    outcome = asking.confirm("1.9", [*chest_reports, unsent])
-    assert outcome is not None
+    outcome = searching(orthanc).confirm("1.9", [*chest_reports, unsent])
     assert [named.sop_instance_uid for named in outcome.committed] == [
         report.sop_instance_uid for report in chest_reports
     ]

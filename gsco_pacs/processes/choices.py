@@ -4,6 +4,9 @@ import os
 from collections.abc import Callable
 from functools import partial
 
+from pydantic import TypeAdapter
+
+from gsco_pacs.adapters.archive_query import ArchiveQuery
 from gsco_pacs.adapters.calling import CalledPeer
 from gsco_pacs.adapters.http_peer import HttpPeer
 from gsco_pacs.adapters.tls import client_context, tls_arguments
@@ -11,8 +14,8 @@ from gsco_pacs.config import Config
 from gsco_pacs.domain.commitment import Outcome
 from gsco_pacs.domain.errors import ConfigError
 from gsco_pacs.ports import Archive, Asked, Confirming, Destination, Generalist
-from gsco_pacs.settings.archives import DicomwebArchive, DimseArchive
-from gsco_pacs.settings.destinations import DimseDestination, FolderDestination
+from gsco_pacs.settings.archives import ArchiveSettings, DicomwebArchive, DimseArchive
+from gsco_pacs.settings.destinations import DicomwebDestination, DimseDestination, FolderDestination
 from gsco_pacs.settings.generalists import OpenAIGeneralist, StructuredGeneralist
 from gsco_pacs.settings.routes import RouteSettings
 
@@ -26,6 +29,10 @@ def open_destination(name: str, config: Config) -> Destination:
         from gsco_pacs.adapters.folder import Folder
 
         return Folder(name, config.absolute(settings.path), settings.objects)
+    if isinstance(settings, DicomwebDestination):
+        from gsco_pacs.adapters.stow import StowRs
+
+        return StowRs(name, http_peer(settings, f"destinations.{name}", config), settings.objects)
     from gsco_pacs.adapters.store_scu import StoreScu
 
     return StoreScu(name, called_peer(settings, f"destinations.{name}", config), settings.objects)
@@ -36,9 +43,19 @@ def open_confirming(name: str, config: Config, keep: Callable[[Outcome], bool]) 
     settings = config.destinations.get(name)
     if isinstance(settings, FolderDestination) or settings is None or settings.confirm is None:
         raise ConfigError(f"The destination {name!r} asks for no confirmation.")
+    key = f"destinations.{name}"
+    query = ArchiveQuery(_archive(name, _as_archive(settings), key, config))
+    if isinstance(settings, DicomwebDestination) or settings.confirm.by == "query":
+        return query
     from gsco_pacs.adapters.commitment_scu import CommitmentScu
 
-    return CommitmentScu(called_peer(settings, f"destinations.{name}", config), settings.confirm, keep)
+    return CommitmentScu(called_peer(settings, key, config), query, settings.confirm.wait_seconds, keep)
+
+
+def _as_archive(settings: DimseDestination | DicomwebDestination) -> ArchiveSettings:
+    """The destination as an archive that can be asked what it has."""
+    shared = settings.model_dump(exclude={"objects", "confirm"})
+    return TypeAdapter[ArchiveSettings](ArchiveSettings).validate_python(shared)
 
 
 def called_peer(settings: DimseDestination | DimseArchive, key: str, config: Config) -> CalledPeer:
@@ -62,16 +79,20 @@ def open_archive(name: str, config: Config) -> Archive:
     if settings is None:
         known = ", ".join(config.archives) or "none; add it to archives"
         raise ConfigError(f"There is no archive {name!r} in the configuration; known: {known}.")
+    return _archive(name, settings, f"archives.{name}", config)
+
+
+def _archive(name: str, settings: ArchiveSettings, key: str, config: Config) -> Archive:
     if isinstance(settings, DicomwebArchive):
         from gsco_pacs.adapters.dicomweb import Dicomweb
 
-        return Dicomweb(name, http_peer(settings, f"archives.{name}", config), settings)
+        return Dicomweb(name, http_peer(settings, key, config), settings)
     from gsco_pacs.adapters.query_scu import QueryScu
 
-    return QueryScu(name, called_peer(settings, f"archives.{name}", config), settings)
+    return QueryScu(name, called_peer(settings, key, config), settings)
 
 
-def http_peer(settings: DicomwebArchive, key: str, config: Config) -> HttpPeer:
+def http_peer(settings: DicomwebArchive | DicomwebDestination, key: str, config: Config) -> HttpPeer:
     """The peer over HTTP whose settings stand at ``key``."""
     encrypted = settings.url.startswith("https:")
     return HttpPeer(

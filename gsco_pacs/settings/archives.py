@@ -6,7 +6,7 @@ from pydantic import Field
 
 from gsco_pacs.conditions import Settings
 from gsco_pacs.settings.tls import ClientTls
-from gsco_pacs.settings.values import AeTitle, Port, Seconds
+from gsco_pacs.settings.values import AeTitle, Port, Seconds, Url
 
 
 class Asked(Settings):
@@ -40,7 +40,7 @@ class DicomwebArchive(Asked):
     """A PACS that is asked by QIDO-RS and fetched from by WADO-RS."""
 
     kind: Literal["dicomweb"]
-    url: Annotated[str, Field(pattern=r"^https?://[^?#\s]+$")]
+    url: Url
     """Where its services begin, such as `https://pacs.example/dicom-web`."""
     token_env: str | None = None
     """Environment variable that holds a bearer token, if it wants one."""

@@ -1,14 +1,14 @@
 """Where results go."""
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gsco_pacs.conditions import Settings
 from gsco_pacs.domain.findings import ObjectKind
 from gsco_pacs.settings.tls import ClientTls
-from gsco_pacs.settings.values import AeTitle, Port, Seconds
+from gsco_pacs.settings.values import AeTitle, Port, Seconds, Url
 
 
 class Takes(Settings):
@@ -22,7 +22,7 @@ class Confirmation(Settings):
     """How the node makes sure that a PACS keeps what it took; what is confirmed may be cleaned up."""
 
     by: Literal["commitment", "query"] = "commitment"
-    """`commitment` asks by storage commitment (and by C-FIND where that is not offered), `query` by C-FIND. The PACS
+    """`commitment` asks by storage commitment (and by C-FIND where that is not offered), `query` by C-FIND or QIDO-RS. The PACS
     must be one of `receiver.senders`, if it opens an association for its answer."""
     deadline_seconds: Seconds = 86400
     """An answer that has not come by then counts as a no; a query looks for the objects as long."""
@@ -50,6 +50,28 @@ class DimseDestination(Takes):
     """Present: the node asks the PACS whether it keeps what it took."""
 
 
+class DicomwebDestination(Takes):
+    """A PACS that takes reports by STOW-RS."""
+
+    kind: Literal["dicomweb"]
+    url: Url
+    """Where its services begin, such as `https://pacs.example/dicom-web`."""
+    token_env: str | None = None
+    """Environment variable that holds a bearer token, if it wants one."""
+    timeout_seconds: Seconds = 30
+    """Longest wait for a connection and for each part of an answer."""
+    tls: ClientTls = ClientTls()
+    """Whose certificates are believed, if the address begins with https."""
+    confirm: Confirmation | None = None
+    """Present, with `by: query`: the node looks by QIDO-RS whether the PACS keeps what it took."""
+
+    @model_validator(mode="after")
+    def _is_confirmed_by_query(self) -> Self:
+        if self.confirm and self.confirm.by != "query":
+            raise ValueError("confirm.by: over DICOMweb it must be query.")
+        return self
+
+
 class FolderDestination(Takes):
     """A folder that takes reports as files."""
 
@@ -60,4 +82,6 @@ class FolderDestination(Takes):
     """What it took is on its disk."""
 
 
-DestinationSettings = Annotated[DimseDestination | FolderDestination, Field(discriminator="kind")]
+DestinationSettings = Annotated[
+    DimseDestination | DicomwebDestination | FolderDestination, Field(discriminator="kind")
+]

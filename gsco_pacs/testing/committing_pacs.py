@@ -3,9 +3,10 @@
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Literal
 
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.events import EventHandlerType
@@ -54,8 +55,6 @@ class CommittingPacs(LoopbackPacs):
         """Transaction UID and objects of every request."""
         self.statuses: list[int | None] = []
         """The node's answers to our reports, None for none."""
-        self.lost: set[str] = set()
-        """SOP Instance UIDs that a query does not find."""
         self._promises = iter(promises)
         self._report_to = report_to
         if commits:
@@ -116,7 +115,10 @@ class CommittingPacs(LoopbackPacs):
 
     def _c_find(self, event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
         wanted = event.identifier
-        there = {arrival.sop_instance_uid for arrival in self.taken} - self.lost
-        if wanted.QueryRetrieveLevel == "IMAGE" and wanted.SOPInstanceUID in there:
-            yield 0xFF00, wanted
+        for arrival in self.taken:
+            ds = dcmread(BytesIO(arrival.data_set), force=True)
+            if wanted.QueryRetrieveLevel == "IMAGE" and wanted.SeriesInstanceUID == ds.SeriesInstanceUID:
+                answer = Dataset()
+                answer.SOPInstanceUID, answer.SOPClassUID = ds.SOPInstanceUID, ds.SOPClassUID
+                yield 0xFF00, answer
         yield 0x0000, None
