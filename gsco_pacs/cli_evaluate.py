@@ -148,6 +148,19 @@ def evaluate_report(
     print(page)
 
 
+@evaluate.command("familiarity")
+def evaluate_familiarity(
+    bundle: Annotated[list[Path], typer.Argument(help="Directories of bundles.")],
+    manifest: Manifest,
+    split: Annotated[Literal["train", "val", "test"], typer.Option(help="Which images are shown.")] = "test",
+    n: Annotated[int, typer.Option(min=1, help="Images of each module at most.")] = 40,
+) -> None:
+    """How many images of each module of a manifest each bundle assesses, and how many are too strange to it."""
+    from gsco_pacs.processes.measuring import measure_familiarity
+
+    print(measure_familiarity(bundle, manifest, split, n))
+
+
 @evaluate.command("honesty")
 def evaluate_honesty(
     context: typer.Context,

@@ -70,9 +70,16 @@ _FINDINGS = (
 class RecordedNode:
     """A configuration, a store and a ledger in ``folder``, and the moves that fill them."""
 
-    def __init__(self, folder: Path, senders: Sequence[Sender] = (Sender(ae_title="CR_ROOM1"),)) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        senders: Sequence[Sender] = (Sender(ae_title="CR_ROOM1"),),
+        database: str | None = None,
+    ) -> None:
         self.config = Config(
-            state=folder / "state", receiver=Receiver(reserve_bytes=0, senders=tuple(senders))
+            state=folder / "state",
+            receiver=Receiver(reserve_bytes=0, senders=tuple(senders)),
+            **({"database": database} if database else {}),
         )
         migrate(self.config.database_url)
         self.engine = open_engine(self.config.database_url)

@@ -34,13 +34,7 @@ def read_images(
     Columns: path (relative to the manifest), module, split, label, group, view. ConfigError if there is no such image,
     or one has a label that is not among ``labels`` (None: any).
     """
-    try:
-        with manifest.open(newline="", encoding="utf-8") as lines:
-            rows = [row for row in csv.DictReader(lines) if row["module"] == module and row["split"] == split]
-    except OSError as error:
-        raise ConfigError(f"{manifest}: {error.strerror}.") from error
-    except KeyError as error:
-        raise ConfigError(f"{manifest} has no column {error}.") from error
+    rows = [row for row in _rows(manifest, split) if row["module"] == module]
     if not rows:
         raise ConfigError(f"{manifest} has no image of module {module!r} in split {split!r}.")
     images = tuple(
@@ -53,6 +47,21 @@ def read_images(
     if labels is not None and unknown:
         raise ConfigError(f"{manifest}: {module} has labels that the task does not know: {sorted(unknown)}.")
     return images
+
+
+def modules_of(manifest: Path, split: Split) -> tuple[str, ...]:
+    """The modules that have an image in ``split``, in alphabetical order; ConfigError if it is no manifest."""
+    return tuple(sorted({row["module"] for row in _rows(manifest, split)}))
+
+
+def _rows(manifest: Path, split: Split) -> list[dict[str, str]]:
+    try:
+        with manifest.open(newline="", encoding="utf-8") as lines:
+            return [row for row in csv.DictReader(lines) if row["module"] and row["split"] == split]
+    except OSError as error:
+        raise ConfigError(f"{manifest}: {error.strerror}.") from error
+    except KeyError as error:
+        raise ConfigError(f"{manifest} has no column {error}.") from error
 
 
 def truth_of(images: Sequence[LabelledImage], labels: Sequence[str]) -> NDArray[np.float32]:

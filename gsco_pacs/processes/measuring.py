@@ -7,13 +7,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from gsco_pacs.adapters.bundle_format import segments
+from gsco_pacs.adapters.bundle_format import METADATA, read_metadata, segments
 from gsco_pacs.adapters.bundles import load_bundle
 from gsco_pacs.adapters.labelled_images import Split
 from gsco_pacs.adapters.progress_bar import progress_bar
 from gsco_pacs.config import Config
+from gsco_pacs.domain.errors import ConfigError
 from gsco_pacs.evaluation.bench_answer import answer_speed
 from gsco_pacs.evaluation.bench_answer import table as speed_table
+from gsco_pacs.evaluation.familiarity import Asked, familiarity, familiarity_table
 from gsco_pacs.evaluation.honesty import honesty, table
 from gsco_pacs.evaluation.specialist import evaluate_specialist
 from gsco_pacs.evaluation.specialist_table import as_markdown
@@ -30,6 +32,18 @@ def measure_specialist(bundle: Path, manifest: Path, split: Split, reference: Pa
             return segmentation_table(evaluate_segmenter(bundle, manifest, progress, split=split), machine)
         figures = evaluate_specialist(bundle, manifest, progress, split=split, reference=reference)
     return as_markdown(figures, machine)
+
+
+def measure_familiarity(bundles: Sequence[Path], manifest: Path, split: Split, n: int) -> str:
+    """How many images of each module each bundle assesses, in Markdown; ConfigError for a bundle without `familiar_from`."""
+    asked = []
+    for path in bundles:
+        section = read_metadata((path / METADATA).read_bytes())[1]
+        if section.familiar_from is None:
+            raise ConfigError(f"{path} has no familiar_from: `gsco-pacs models fit` writes it.")
+        asked.append(Asked(load_bundle(path)[0], section.module))
+    with progress_bar("looking", Console(stderr=True)) as progress:
+        return familiarity_table(familiarity(asked, manifest, split, n, progress), split)
 
 
 def measure_honesty(config: Config, names: Sequence[str], n: int, template: str) -> str:
