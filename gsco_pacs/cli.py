@@ -139,8 +139,9 @@ def status(context: typer.Context, as_json: Json = False) -> None:
     for state in State:
         print(f"{state:11} {counts.get(state, 0)}")
     for refusal in refusals:
+        word = "noted" if refusal.what in ("variant", "moved") else "refused"
         print(
-            f"refused {refusal.at.astimezone():%Y-%m-%d %H:%M:%S} {refusal.calling_ae} at {refusal.address}: {refusal.reason}"
+            f"{word} {refusal.at.astimezone():%Y-%m-%d %H:%M:%S} {refusal.calling_ae} at {refusal.address}: {refusal.reason}"
         )
 
 

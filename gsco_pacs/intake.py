@@ -1,6 +1,7 @@
 """Walk 1, in the receiver and the housekeeper: an association's image becomes a queued job.
 
-    receive (durable bytes and index record) → file (row) → route (who would read it?) → settle (is it complete?)
+    receive (durable bytes and index record) → file (row) → differ (if it came before: is it a correction?)
+    → route (who would read it?) → settle (is it complete?)
 
 What is known of a study that is arriving, its route included, is ``outlook.py``. Walk 2 is ``consultation.py``; the two share nothing but the job's row.
 """
@@ -9,13 +10,18 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from gsco_pacs.domain.correction import Differences
+from gsco_pacs.domain.errors import BadObjectError
 from gsco_pacs.domain.incoming import Arrival, Incoming
 from gsco_pacs.domain.part10 import part10_parts
 from gsco_pacs.outlook import Outlook
+from gsco_pacs.steps.differ import differ
 from gsco_pacs.steps.receive import receive
 from gsco_pacs.steps.settle import settle
 
 if TYPE_CHECKING:
+    from gsco_pacs.adapters.corrections import Corrections
+    from gsco_pacs.adapters.file_store import FileStore
     from gsco_pacs.adapters.inbox import Inbox, Left
     from gsco_pacs.adapters.ledger import Collecting, Ledger
 
@@ -50,6 +56,10 @@ HEADER = frozenset(
 """Keywords that are kept of every image, beside those that the routes ask for: what an administrator looks for."""
 
 
+_VARIANTS = 50
+"""So many are compared in one round, so that a large study that is sent again keeps no other one waiting."""
+
+
 def take_in(
     incoming: Incoming, inbox: "Inbox", keywords: frozenset[str], file_soon: Callable[[Arrival], None]
 ) -> None:
@@ -69,6 +79,21 @@ def take_up(left: "Left", keywords: frozenset[str]) -> Arrival:
     """What an earlier receiver acknowledged and did not file, read again from its bytes and its record."""
     instance = receive(Incoming(*part10_parts(left.content), left.peer), left, keywords)
     return Arrival(instance, left.peer, left.record)
+
+
+def compare_variants(corrections: "Corrections", store: "FileStore") -> int:
+    """Find out of what came with a known SOP Instance UID and other bytes whether it is a correction; how many."""
+    variants = corrections.variants(_VARIANTS)
+    for variant in variants:
+        try:
+            differences = differ(store.path_of(variant.former), store.path_of(variant.newer))
+        except BadObjectError as error:
+            differences = Differences(another_image=f"it was not compared: {error}")
+        if differences.is_correction and variant.of_study:
+            corrections.correct(variant, differences)
+        else:
+            corrections.set_aside(variant, differences)
+    return len(variants)
 
 
 def close_if_complete(ledger: "Ledger", collecting: "Collecting", outlook: Outlook, at: datetime) -> bool:

@@ -13,6 +13,7 @@ from gsco_pacs.steps.route import expected, route
 
 if TYPE_CHECKING:
     from gsco_pacs.adapters.announcements import Announcements
+    from gsco_pacs.adapters.corrections import Corrections
     from gsco_pacs.adapters.ledger import Collecting, Ledger
 
 
@@ -29,9 +30,12 @@ class Outlook:
 class Outlooks:
     """Remembers each outlook until the study changes; a study in the midst of its images is not looked at."""
 
-    def __init__(self, ledger: "Ledger", announcements: "Announcements", config: Config) -> None:
+    def __init__(
+        self, ledger: "Ledger", announcements: "Announcements", corrections: "Corrections", config: Config
+    ) -> None:
         self._ledger = ledger
         self._announcements = announcements
+        self._corrections = corrections
         self._heard: Mapping[str, Heard] = {}
         self._config = config
         self._known: dict[int, tuple[object, Outlook]] = {}
@@ -76,6 +80,7 @@ class Outlooks:
             instances=len(study.instances),
             expected=expected(study.instances, chosen) if chosen else (),
             announced=announced,
+            corrected=self._corrections.of(study.study_instance_uid),
             unannounced=sum(instance.sop_instance_uid not in named for instance in study.instances),
         )
         return Outlook(routing, chosen, standing, self._patience(chosen))

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gsco_pacs.domain.correction import summed_up
 from gsco_pacs.domain.findings import ObjectKind
 from gsco_pacs.domain.job import Stage, State
 from gsco_pacs.domain.question import CAUTION
@@ -49,6 +50,8 @@ def print_study(console: Console, history: "StudyHistory") -> None:
         highlight=False,
         markup=False,
     )
+    for line in summed_up((each.kind, each.changes) for each in history.received):
+        console.print(Text(line), soft_wrap=True)
     for revision in history.revisions:
         console.print(_head(revision), _timeline(revision))
         for line in _story(revision):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from gsco_pacs.domain.completeness import (
     Announced,
+    Corrected,
     Counted,
     Decision,
     Expected,
@@ -26,6 +27,7 @@ BOTH_VIEWS = (
     Expected("images with ViewPosition equals 'PA'", 1, 1),
     Expected("images with ViewPosition equals 'LL'", 1, 1),
 )
+HALF = Corrected(("PatientID",), 1, 1)
 ONE_VIEW = (BOTH_VIEWS[0], replace(BOTH_VIEWS[1], here=0))
 
 
@@ -147,9 +149,12 @@ def test_an_archive_that_holds_less_is_behind_and_decides_nothing() -> None:
 
 
 def test_a_correction_that_is_half_here_closes_by_nothing_but_the_deadline() -> None:
-    standing = replace(ARRIVING, uncorrected=1, announced=(mpps(),), counted=count(2), expected=BOTH_VIEWS)
+    standing = replace(ARRIVING, corrected=HALF, announced=(mpps(),), counted=count(2), expected=BOTH_VIEWS)
     assert not after(3599, standing).closed
-    assert "1 images have not come with the corrected" in after(3600, standing).incomplete
+    assert (
+        "PatientID were corrected in 1 images; 1 still have the former values."
+        in after(3600, standing).incomplete
+    )
 
 
 def standings() -> st.SearchStrategy[Standing]:
@@ -168,7 +173,7 @@ def standings() -> st.SearchStrategy[Standing]:
         announced=st.lists(announced, max_size=2).map(tuple),
         unannounced=small,
         counted=st.none() | st.builds(Counted, st.just("main"), small, st.integers(1, 3)),
-        uncorrected=st.integers(0, 1),
+        corrected=st.none() | st.builds(Corrected, st.just(("PatientID",)), st.just(1), st.integers(0, 1)),
     )
 
 
@@ -216,4 +221,7 @@ def test_what_is_known_to_be_missing_is_never_left_out_of_the_draft(
 ) -> None:
     decision = settle(standing, waits, standing.last_received_at + timedelta(seconds=wait))
     lacking = any(e.here < e.wanted for e in standing.expected) or any(a.missing for a in standing.announced)
-    assert not (decision.closed and (lacking or standing.uncorrected)) or decision.incomplete
+    assert (
+        not (decision.closed and (lacking or (standing.corrected and standing.corrected.left)))
+        or decision.incomplete
+    )

@@ -1,12 +1,16 @@
 """Enters received instances into the ledger. Every image goes through here, so the statements are made only once."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gsco_pacs.adapters.moves import now, record
+from gsco_pacs.adapters.refusals import note_once
 from gsco_pacs.adapters.tables import InstanceRow, JobRow, QuestionRow, ReportRow, StudyRow
+from gsco_pacs.domain.correction import OF_THE_WHOLE_STUDY
 from gsco_pacs.domain.job import Event, Stage, State
 from gsco_pacs.domain.study import Instance, Peer
 
@@ -40,6 +44,8 @@ class Registration(StrEnum):
     """The same bytes again: counted, otherwise ignored."""
     VARIANT = "variant"
     """A known SOP Instance UID with other bytes: kept aside and shown, never part of the study."""
+    CORRECTED = "corrected"
+    """A variant that turned out to be the same image with another header: it takes the former one's place."""
     ATTACHED = "attached"
     """No image (a report, a presentation state …) of a study that has a job: kept and shown, never read, wakes nobody."""
     OWN = "own"
@@ -47,8 +53,8 @@ class Registration(StrEnum):
 
 
 _STUDY = select(StudyRow.id).where(StudyRow.study_instance_uid == bindparam("uid")).with_for_update()
-_KNOWN = select(InstanceRow.id, InstanceRow.sha256).where(
-    InstanceRow.study_id == bindparam("study"), InstanceRow.sop_instance_uid == bindparam("uid")
+_KNOWN = select(InstanceRow.id, InstanceRow.study_id, InstanceRow.sha256).where(
+    InstanceRow.sop_instance_uid == bindparam("uid")
 )
 _OWN = (
     select(ReportRow.id)
@@ -67,6 +73,10 @@ _OPEN = insert(JobRow).returning(JobRow.id)
 _ENTER = insert(InstanceRow)
 
 
+_IDENTITY = {"PatientID": "patient_id", "AccessionNumber": "accession_number"}
+"""Keyword -> column of the study."""
+
+
 class Arrivals:
     """The images of one study in one transaction; the study's row is locked until it ends."""
 
@@ -75,16 +85,20 @@ class Arrivals:
         self._study = lock_study(connection, first.study_instance_uid) or self._new_study(first)
         self._revision = 0
 
+    @property
+    def study_id(self) -> int:
+        """The study's row."""
+        return self._study
+
     def enter(self, instance: Instance, peer: Peer) -> Registration:
         """Enter one instance; a new one joins the study's collecting job, which is opened if there is none."""
-        known = self._connection.execute(
-            _KNOWN, {"study": self._study, "uid": instance.sop_instance_uid}
-        ).all()
+        known = self._connection.execute(_KNOWN, {"uid": instance.sop_instance_uid}).all()
         equal = next((row.id for row in known if row.sha256 == instance.sha256), None)
         if equal is not None:
             self._connection.execute(_RESENT, {"row": equal})
             return Registration.EQUAL
-        registration = self._registration(instance, known=bool(known))
+        elsewhere = [row.study_id for row in known if row.study_id != self._study]
+        registration = self._registration(instance, known=len(known) > len(elsewhere))
         is_new = registration is Registration.KEPT
         values = {
             "study_id": self._study,
@@ -100,6 +114,7 @@ class Arrivals:
             "size": instance.size,
             "path": instance.path,
             "header": dict(instance.header),
+            "changes": self._moved(instance, elsewhere, peer) if is_new and elsewhere else None,
             "calling_ae": peer.calling_ae,
             "called_ae": peer.called_ae,
             "address": peer.address,
@@ -117,17 +132,36 @@ class Arrivals:
         is_image = not instance.sop_class_uid.startswith(_NO_IMAGES)
         return Registration.KEPT if is_image or not self._newest_revision() else Registration.ATTACHED
 
+    def _moved(self, instance: Instance, studies: Sequence[int], peer: Peer) -> dict[str, list[str]]:
+        """The study in which the same SOP Instance came before, as an archive sends it again after a merge."""
+        query = select(StudyRow.study_instance_uid).where(StudyRow.id == max(studies))
+        before, after = self._connection.execute(query).scalar_one(), instance.study_instance_uid
+        reason = f"Images of study {before} came again in study {after}: they are kept in both."
+        note_once(self._connection, peer, "moved", reason)
+        return {"StudyInstanceUID": [before, after]}
+
+    def correct(self, row_id: int, newer: Instance, changes: Mapping[str, tuple[str, str]]) -> int:
+        """Let a variant take the former object's place in the collecting revision, and its header the study's; the revision."""
+        revision = self._join_job(f"A corrected header came ({', '.join(changes)}).")
+        values = {"kind": Registration.CORRECTED, "revision": revision, "changes": changes}
+        self._connection.execute(update(InstanceRow).where(InstanceRow.id == row_id).values(**values))
+        for keyword, column in _IDENTITY.items():
+            if keyword in changes:
+                study = update(StudyRow).where(StudyRow.id == self._study)
+                self._connection.execute(study.values(**{column: _text(newer, keyword)}))
+        return revision
+
     def _newest_revision(self) -> int:
         return self._connection.execute(_REVISION, {"study": self._study}).scalar() or 0
 
-    def _join_job(self) -> int:
-        """The revision of the collecting job; one touch for all images of the transaction."""
+    def _join_job(self, because: str = "The first image was stored.") -> int:
+        """The revision of the collecting job, opened ``because`` if there is none; one touch for a whole transaction."""
         if not self._revision:
             touch = {"study": self._study, "at": now()}
-            self._revision = self._connection.execute(_TOUCH, touch).scalar() or self._open_job()
+            self._revision = self._connection.execute(_TOUCH, touch).scalar() or self._open_job(because)
         return self._revision
 
-    def _open_job(self) -> int:
+    def _open_job(self, because: str) -> int:
         at, revision = now(), self._newest_revision() + 1
         job = {
             "study_id": self._study,
@@ -145,7 +179,7 @@ class Arrivals:
             Event.INSTANCE_STORED,
             stage=Stage.CONSULT,
             actor="receiver",
-            reason=f"The first image of revision {revision} was stored.",
+            reason=f"Revision {revision} was opened: {because}",
         )
         return revision
 
@@ -153,13 +187,31 @@ class Arrivals:
         dialect = postgresql if self._connection.dialect.name == "postgresql" else sqlite
         values = {
             "study_instance_uid": first.study_instance_uid,
-            "patient_id": _text(first, "PatientID"),
-            "accession_number": _text(first, "AccessionNumber"),
+            **{column: _text(first, keyword) for keyword, column in _IDENTITY.items()},
             "created_at": now(),
         }
         # Another receiver may have entered it since we looked.
         self._connection.execute(dialect.insert(StudyRow).on_conflict_do_nothing(), values)
         return int(self._connection.execute(_STUDY, {"uid": first.study_instance_uid}).scalar_one())
+
+
+PART_OF_STUDY = (Registration.KEPT, Registration.CORRECTED)
+"""What the workers read, if nothing newer took its place."""
+
+
+def newest_of_each(rows: Iterable[Any]) -> list[Any]:
+    """Of each image the newest row, in the order of arrival but the one first whose patient or study was corrected last.
+
+    Reports take patient and study from the first image, and the last word on them is the right one. ``rows`` are
+    those of one study, part of it and in the order of their ids.
+    """
+    newest: dict[str, Any] = {}
+    first = ""
+    for row in rows:
+        newest[row.sop_instance_uid] = row
+        if row.kind == Registration.CORRECTED and not OF_THE_WHOLE_STUDY.isdisjoint(row.changes):
+            first = row.sop_instance_uid
+    return sorted(newest.values(), key=lambda row: row.sop_instance_uid != first)
 
 
 def lock_study(connection: Connection, study_instance_uid: str) -> int | None:

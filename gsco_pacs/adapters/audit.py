@@ -143,6 +143,8 @@ class Received:
     received_at: datetime
     resent: int
     header: dict[str, Any]
+    changes: dict[str, Any] | None
+    """Keyword -> former and newer value, against what came before under its SOP Instance UID."""
 
 
 @dataclass(frozen=True)
@@ -264,7 +266,7 @@ def _job_lines() -> Select[Any]:
         .where(
             InstanceRow.study_id == JobRow.study_id,
             InstanceRow.revision <= JobRow.revision,
-            InstanceRow.kind == Registration.KEPT,
+            InstanceRow.kind == Registration.KEPT,  # a correction counts as the image that it corrects
         )
         .scalar_subquery()
     )

@@ -179,7 +179,7 @@ class JobLedger:
             return _receipts(connection, job_id)
 
     def predecessors(self, job_id: int) -> tuple[Predecessor, ...]:
-        """The SRs of the newest earlier revision that some destination took, or is just being sent."""
+        """Of each kind the SR of the newest earlier revision that some destination took, or that is just being sent."""
         with self._database.reading() as connection:
             job = connection.execute(select(JobRow).where(JobRow.id == job_id)).one()
             earlier = (
@@ -194,13 +194,12 @@ class JobLedger:
                 )
                 .order_by(JobRow.revision.desc(), ReportRow.id)
             )
-            rows = connection.execute(earlier).all()
+            newest = {row.kind: row for row in reversed(connection.execute(earlier).all())}
         return tuple(
             Predecessor(
                 ObjectKind(row.kind), row.sop_class_uid, row.series_instance_uid, row.sop_instance_uid
             )
-            for row in rows
-            if row.revision == rows[0].revision
+            for row in newest.values()
         )
 
 

@@ -7,14 +7,15 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from gsco_pacs.adapters.arrivals import Arrivals, Registration, lock_study
+from gsco_pacs.adapters.arrivals import PART_OF_STUDY, Arrivals, Registration, lock_study, newest_of_each
 from gsco_pacs.adapters.database import READING
-from gsco_pacs.adapters.moves import move, now
-from gsco_pacs.adapters.tables import InstanceRow, JobRow, RefusalRow, StudyRow
+from gsco_pacs.adapters.moves import move, now, supersede_older
+from gsco_pacs.adapters.refusals import note
+from gsco_pacs.adapters.tables import InstanceRow, JobRow, StudyRow
 from gsco_pacs.domain.completeness import Decision
 from gsco_pacs.domain.errors import OutOfResourcesError, PermanentError
 from gsco_pacs.domain.job import Event, Stage, State
@@ -93,12 +94,7 @@ class Ledger:
     def refuse(self, peer: Peer, what: str, reason: str) -> None:
         """Note an association or an image that was not taken."""
         with self._database.writing() as connection:
-            connection.execute(
-                insert(RefusalRow).values(
-                    at=now(), calling_ae=peer.calling_ae, called_ae=peer.called_ae, address=peer.address,
-                    what=what, reason=reason,
-                )
-            )  # fmt: skip
+            note(connection, peer, what, reason)
 
     def collecting(self) -> list[Collecting]:
         """Every study that is still arriving, oldest first."""
@@ -148,12 +144,12 @@ class Ledger:
                      columns={"route": route, "priority": int(route["priority"] == "stat"),
                               "stage_began_at": now(), "incomplete": decision.incomplete})  # fmt: skip
             if route is not None:
-                _supersede_older(connection, job.study_id, job.revision)
+                supersede_older(connection, job.study_id, job.revision, "Late images opened")
             return True
 
 
 def study_of(connection: Connection, job_id: int) -> Study:
-    """The study that a job reads, in the order of arrival."""
+    """The study that a job reads, with the newest header of each image."""
     query = (
         select(
             InstanceRow, StudyRow.study_instance_uid, JobRow.revision.label("job_revision"), JobRow.incomplete
@@ -163,33 +159,20 @@ def study_of(connection: Connection, job_id: int) -> Study:
         .where(
             JobRow.id == job_id,
             InstanceRow.revision <= JobRow.revision,
-            InstanceRow.kind == Registration.KEPT,
+            InstanceRow.kind.in_(PART_OF_STUDY),
         )
         .order_by(InstanceRow.id)
     )
-    rows = connection.execute(query).all()
+    rows = newest_of_each(connection.execute(query))
     first = rows[0]
-    return Study(first.study_instance_uid, first.job_revision, tuple(map(_instance, rows)), first.incomplete)
+    return Study(
+        first.study_instance_uid, first.job_revision, tuple(map(instance_of, rows)), first.incomplete
+    )
 
 
-def _instance(row: Any) -> Instance:
+def instance_of(row: Any) -> Instance:
+    """The instance of a row that is joined with its study."""
     return Instance(
         row.study_instance_uid, row.series_instance_uid, row.sop_instance_uid, row.sop_class_uid,
         row.transfer_syntax_uid, row.sha256, row.size, row.path, row.header,
     )  # fmt: skip
-
-
-def _supersede_older(connection: Connection, study_id: int, revision: int) -> None:
-    older = select(JobRow).where(
-        JobRow.study_id == study_id,
-        JobRow.revision < revision,
-        JobRow.state.in_([State.QUEUED, State.WAITING, State.RUNNING]),
-    )
-    reason = f"Late images opened revision {revision}."
-    for job in connection.execute(older.with_for_update()).all():
-        if job.state == State.RUNNING:
-            wish = update(JobRow).where(JobRow.id == job.id).values(wish=Event.SUPERSEDED, wish_reason=reason)
-            connection.execute(wish)
-        else:
-            move(connection, job.id, State(job.state), Event.SUPERSEDED, stage=Stage(job.stage),
-                 actor="housekeeper", reason=reason)  # fmt: skip

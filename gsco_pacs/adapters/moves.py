@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, insert, update
+from sqlalchemy import Connection, CursorResult, insert, select, update
 
 from gsco_pacs.adapters.tables import EventRow, JobRow
 from gsco_pacs.domain.errors import IllegalMoveError, LostLeaseError
@@ -75,3 +75,20 @@ def record(
             at=now(), actor=actor, reason=reason, detail=detail or {},
         )
     )  # fmt: skip
+
+
+def supersede_older(connection: Connection, study_id: int, revision: int, what: str) -> None:
+    """End the unfinished jobs of earlier revisions; ``what`` opened this one. A running job is asked to stop."""
+    older = select(JobRow).where(
+        JobRow.study_id == study_id,
+        JobRow.revision < revision,
+        JobRow.state.in_([State.QUEUED, State.WAITING, State.RUNNING]),
+    )
+    reason = f"{what} revision {revision}."
+    for job in connection.execute(older.with_for_update()).all():
+        if job.state == State.RUNNING:
+            wish = update(JobRow).where(JobRow.id == job.id).values(wish=Event.SUPERSEDED, wish_reason=reason)
+            connection.execute(wish)
+        else:
+            move(connection, job.id, State(job.state), Event.SUPERSEDED, stage=Stage(job.stage),
+                 actor="housekeeper", reason=reason)  # fmt: skip

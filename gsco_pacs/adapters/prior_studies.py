@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from sqlalchemy import Connection, func, select
 
-from gsco_pacs.adapters.arrivals import Registration
+from gsco_pacs.adapters.arrivals import PART_OF_STUDY, newest_of_each
 from gsco_pacs.adapters.ledger import Database
 from gsco_pacs.adapters.tables import InstanceRow, JobRow, ProductRow, StudyRow
 from gsco_pacs.domain.findings import Consultation
@@ -71,9 +71,9 @@ class PriorStudies:
         query = select(InstanceRow).where(
             InstanceRow.study_id == study_id,
             InstanceRow.sop_instance_uid.in_(consultation.read),
-            InstanceRow.kind == Registration.KEPT,
+            InstanceRow.kind.in_(PART_OF_STUDY),
         )
-        return list(connection.execute(query.order_by(InstanceRow.id)).all())
+        return newest_of_each(connection.execute(query.order_by(InstanceRow.id)))
 
 
 def _product(connection: Connection, job_id: int) -> Consultation:

@@ -64,13 +64,13 @@ class StudyRow(Base):
 
 
 class InstanceRow(Base):
-    """A stored SOP Instance: kept (part of the study), variant (same UID, other bytes), attached (no image), own (our result)."""
+    """A stored SOP Instance: kept (part of the study), variant (same UID, other bytes), corrected, attached (no image), own (our result)."""
 
     __tablename__ = "instance"
     __table_args__ = (
         UniqueConstraint("sop_instance_uid", "sha256"),
         Index("instance_of_study", "study_id", "revision"),
-        CheckConstraint("kind IN ('kept', 'variant', 'attached', 'own')", name="instance_kind"),
+        CheckConstraint("kind IN ('kept', 'variant', 'corrected', 'attached', 'own')", name="instance_kind"),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id"))
@@ -84,6 +84,8 @@ class InstanceRow(Base):
     size: Mapped[int] = mapped_column(BigInteger)
     path: Mapped[str]
     header: Mapped[dict[str, Any]]
+    changes: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """Keyword -> [former, newer value] against the object that had the SOP Instance UID before; None: not compared."""
     calling_ae: Mapped[str] = mapped_column(String(16))
     called_ae: Mapped[str] = mapped_column(String(16))
     address: Mapped[str] = mapped_column(String(64))
@@ -299,10 +301,10 @@ class QuestionRow(Base):
 
 
 class RefusalRow(Base):
-    """An association or an image that was not taken, and why: what to look at when nothing arrives."""
+    """An association or an image that was not taken, or is odd, and why: what to look at when nothing arrives."""
 
     __tablename__ = "refusal"
-    __table_args__ = (Index("refusal_at", "at"),)
+    __table_args__ = (Index("refusal_at", "at"), Index("refusal_of", "what"))
     id: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[datetime]
     calling_ae: Mapped[str]

@@ -76,6 +76,16 @@ class Counted:
 
 
 @dataclass(frozen=True)
+class Corrected:
+    """How far the last correction of patient or study has come."""
+
+    keywords: tuple[str, ...]
+    images: int
+    left: int
+    """Images that still have the former attributes."""
+
+
+@dataclass(frozen=True)
 class Standing:
     """All evidence on one revision of a study at one moment."""
 
@@ -89,8 +99,7 @@ class Standing:
     unannounced: int = 0
     """Images of this revision that no announcement names."""
     counted: Counted | None = None
-    uncorrected: int = 0
-    """Images that still have the former patient or study attributes after others came corrected."""
+    corrected: Corrected | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from celery import Celery
 
 from gsco_pacs.adapters.announcements import Announcements
 from gsco_pacs.adapters.commitment_ledger import Commitments
+from gsco_pacs.adapters.corrections import Corrections
 from gsco_pacs.adapters.ledger import Ledger
 from gsco_pacs.adapters.question_ledger import Questions
 from gsco_pacs.adapters.queue import NO_JOB, open_app, wake
@@ -18,9 +19,9 @@ from gsco_pacs.adapters.upkeep import Upkeep
 from gsco_pacs.config import Config
 from gsco_pacs.domain.errors import TransientError
 from gsco_pacs.domain.job import Stage
-from gsco_pacs.intake import close_if_complete
+from gsco_pacs.intake import close_if_complete, compare_variants
 from gsco_pacs.outlook import Outlooks
-from gsco_pacs.processes.parts import open_database, start_logging
+from gsco_pacs.processes.parts import open_database, open_store, start_logging
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,8 @@ def run_housekeeper(config: Config) -> None:
     questions = Questions(database)
     commitments = CommitmentCare(Commitments(database, config.retry), app)
     watch = LeaseWatch(config.workers.lease_seconds)
-    outlooks = Outlooks(ledger, Announcements(database), config)
+    corrections, store = Corrections(database), open_store(config)
+    outlooks = Outlooks(ledger, Announcements(database), corrections, config)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -47,6 +49,7 @@ def run_housekeeper(config: Config) -> None:
     while not stop.wait(TICK_SECONDS):
         try:
             bring_back(upkeep, watch)
+            compare_variants(corrections, store)
             close_studies(ledger, outlooks)
             send_wake_ups(upkeep, questions, app)
             commitments.tend()

@@ -44,7 +44,7 @@ _NEVER = re.compile(r"[\0-\x08\x0b\x0e-\x1f\x7f\\]")
 _TAKEN = (*KEPT, *REQUIRED, *OPTIONAL, *_REQUEST_REQUIRED, *_REQUEST_OPTIONAL)
 
 
-_UNREADABLE = (
+UNREADABLE = (
     InvalidDicomError, EOFError, ValueError, AttributeError, TypeError, LookupError, RuntimeError, BytesLengthException,
     struct.error,
 )  # fmt: skip
@@ -61,7 +61,7 @@ def read_header(path: Path) -> Dataset:
         if error.errno is None:  # pydicom's own, for bytes that it cannot read
             raise BadObjectError("An image of the study cannot be read.") from None
         raise TransientError(f"An image of the study cannot be read now: {error.strerror}.") from error
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise BadObjectError(f"An image of the study cannot be read: {type(error).__name__}.") from None
 
 
@@ -72,7 +72,7 @@ def taken_over(header: Dataset, own_texts: Iterable[str]) -> Dataset:
     """
     try:
         return _taken_over(header, own_texts)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise BadObjectError(f"The image's header cannot be taken over ({type(error).__name__}).") from None
 
 

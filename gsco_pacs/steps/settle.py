@@ -40,7 +40,7 @@ def _satisfied(
     standing: Standing, patience: Patience, at: datetime, *, held_open: bool
 ) -> Iterator[tuple[Grounds, str]]:
     quiet = (at - standing.last_received_at).total_seconds()
-    if not standing.uncorrected:
+    if not (standing.corrected and standing.corrected.left):
         yield from _early(standing, patience, quiet)
     if quiet >= patience.quiet_seconds and not held_open:
         yield Grounds.QUIET, f"No new image for {patience.quiet_seconds:g} s."
@@ -93,8 +93,12 @@ def _missing(standing: Standing) -> Iterator[str]:
     counted = standing.counted
     if counted and counted.instances > standing.instances:
         yield f"{counted.archive} holds {counted.instances} instances; {standing.instances} are here."
-    if standing.uncorrected:
-        yield f"{standing.uncorrected} images have not come with the corrected patient or study attributes."
+    corrected = standing.corrected
+    if corrected and corrected.left:
+        yield (
+            f"{', '.join(corrected.keywords)} were corrected in {corrected.images} images; "
+            f"{corrected.left} still have the former values."
+        )
 
 
 def _doubts(standing: Standing) -> Iterator[str]:
@@ -113,6 +117,9 @@ def _known(standing: Standing) -> Iterator[str]:
     for announced in standing.announced:
         if not announced.missing and announced.step is not Step.IN_PROGRESS:
             yield _whole(announced)
+    corrected = standing.corrected
+    if corrected and not corrected.left:
+        yield f"{', '.join(corrected.keywords)} were corrected in {corrected.images} images."
     counted = standing.counted
     if counted and counted.instances <= standing.instances:
         yield f"{counted.archive} holds {counted.instances} instances (answered so {counted.times} times)."

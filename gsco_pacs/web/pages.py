@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from gsco_pacs.domain.correction import summed_up
 from gsco_pacs.domain.findings import ObjectKind
 from gsco_pacs.domain.job import State
 from gsco_pacs.domain.question import CAUTION
@@ -69,7 +70,8 @@ def jobs(
 def study(request: Request, study_instance_uid: str, facts: Annotated[Facts, Depends(facts_of)]) -> Response:
     """What happened to a study and why."""
     history = facts.study(study_instance_uid)
-    return _page(request, "study.html", history=history, chapters=chapters(facts, history))
+    odd = tuple(summed_up((each.kind, each.changes) for each in history.received))
+    return _page(request, "study.html", history=history, chapters=chapters(facts, history), odd=odd)
 
 
 @router.get("/studies/{study_instance_uid}/images/{sop_instance_uid}.png")

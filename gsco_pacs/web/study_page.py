@@ -62,7 +62,9 @@ def consultation_of(revision: "Revision") -> Consultation | None:
 
 def _chapter(facts: Facts, history: "StudyHistory", revision: "Revision") -> Chapter:
     drafted = revision.products.get(Stage.DRAFT)
-    arrived = [r for r in history.received if r.revision == revision.job.revision and r.kind == "kept"]
+    arrived = [
+        r for r in history.received if r.revision == revision.job.revision and r.kind in ("kept", "corrected")
+    ]
     return Chapter(
         job=revision.job,
         why=why(revision.job),
