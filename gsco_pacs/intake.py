@@ -81,10 +81,9 @@ def take_up(left: "Left", keywords: frozenset[str]) -> Arrival:
     return Arrival(instance, left.peer, left.record)
 
 
-def compare_variants(corrections: "Corrections", store: "FileStore") -> int:
-    """Find out of what came with a known SOP Instance UID and other bytes whether it is a correction; how many."""
-    variants = corrections.variants(_VARIANTS)
-    for variant in variants:
+def compare_variants(corrections: "Corrections", store: "FileStore") -> None:
+    """Find out of what came with a known SOP Instance UID and other bytes whether it is a correction."""
+    for variant in corrections.variants(_VARIANTS):
         try:
             differences = differ(store.path_of(variant.former), store.path_of(variant.newer))
         except BadObjectError as error:
@@ -93,7 +92,6 @@ def compare_variants(corrections: "Corrections", store: "FileStore") -> int:
             corrections.correct(variant, differences)
         else:
             corrections.set_aside(variant, differences)
-    return len(variants)
 
 
 def close_if_complete(ledger: "Ledger", collecting: "Collecting", outlook: Outlook, at: datetime) -> bool:
