@@ -128,16 +128,20 @@ def check(context: typer.Context) -> None:
 
 @app.command()
 def status(context: typer.Context, as_json: Json = False) -> None:
-    """How many jobs are in each state, and what was refused lately."""
+    """How many jobs are in each state, and what was fetched and refused lately."""
     from gsco_pacs.processes.commands import open_audit
+    from gsco_pacs.terminal import fetch_line
 
     audit = open_audit(_config(context))
-    counts, refusals = audit.counts(), audit.refusals(10)
+    counts, refusals, fetches = audit.counts(), audit.refusals(10), audit.fetches(10)
     if as_json:
-        _print_json({"jobs": counts, "refusals": [asdict(refusal) for refusal in refusals]})
+        recent = {"refusals": list(map(asdict, refusals)), "fetches": list(map(asdict, fetches))}
+        _print_json({"jobs": counts, **recent})
         return
     for state in State:
         print(f"{state:11} {counts.get(state, 0)}")
+    for fetch in fetches:
+        print(f"{fetch.study_instance_uid} {fetch_line(fetch)}")
     for refusal in refusals:
         word = "noted" if refusal.what in ("variant", "moved") else "refused"
         print(

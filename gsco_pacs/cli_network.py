@@ -1,11 +1,13 @@
 """The commands that speak to other nodes of the network."""
 
+import getpass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gsco_pacs.config import load_config
+from gsco_pacs.domain.archive import Criteria
 
 network = typer.Typer(no_args_is_help=True, help=__doc__)
 
@@ -26,4 +28,28 @@ def send(
         load_config(context.obj), paths, host=host, port=port, ae_title=ae_title, calling_ae=calling_ae
     )
     if failed:
+        raise typer.Exit(1)
+
+
+@network.command()
+def fetch(
+    context: typer.Context,
+    archive: Annotated[str, typer.Option("--from", help="One of `archives`.")],
+    study_uid: Annotated[str, typer.Argument(help="Study Instance UID.")] = "",
+    accession: Annotated[str, typer.Option(help="Accession Number.")] = "",
+    patient_id: Annotated[str, typer.Option(help="Patient ID: every study of the patient.")] = "",
+    date: Annotated[
+        str, typer.Option(help="Study Date or a range of them: 20260105, 20260101-20260131, 20260101-.")
+    ] = "",
+    modality: Annotated[str, typer.Option(help="Only studies with this modality.")] = "",
+    wait: Annotated[float, typer.Option(help="Longest wait until the studies are read, in seconds.")] = 0,
+) -> None:
+    """Fetch studies from an archive; they are read like any others. Exit code 1 if anything is missing in the end."""
+    from gsco_pacs.processes.fetch import fetch_studies
+
+    criteria = Criteria(
+        study_instance_uid=study_uid, accession_number=accession, patient_id=patient_id, study_date=date,
+        modality=modality,
+    )  # fmt: skip
+    if not fetch_studies(load_config(context.obj), archive, criteria, getpass.getuser(), wait):
         raise typer.Exit(1)

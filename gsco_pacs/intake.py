@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from gsco_pacs.domain.correction import Differences
 from gsco_pacs.domain.errors import BadObjectError
 from gsco_pacs.domain.incoming import Arrival, Incoming
-from gsco_pacs.domain.part10 import part10_parts
+from gsco_pacs.domain.part10 import take_apart
 from gsco_pacs.outlook import Outlook
 from gsco_pacs.steps.differ import differ
 from gsco_pacs.steps.receive import receive
@@ -77,7 +77,7 @@ def file(arrivals: Sequence[Arrival], inbox: "Inbox", ledger: "Ledger") -> None:
 
 def take_up(left: "Left", keywords: frozenset[str]) -> Arrival:
     """What an earlier receiver acknowledged and did not file, read again from its bytes and its record."""
-    instance = receive(Incoming(*part10_parts(left.content), left.peer), left, keywords)
+    instance = receive(Incoming(*take_apart(left.content), left.peer), left, keywords)
     return Arrival(instance, left.peer, left.record)
 
 

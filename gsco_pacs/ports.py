@@ -1,6 +1,6 @@
 """What the walks expect of the outside: a Protocol only where the tree holds two implementations."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
@@ -9,6 +9,8 @@ from gsco_pacs.domain.archive import (
     ArchivedSeries,
     ArchivedStudy,
     Criteria,
+    Suboperations,
+    Wanted,
 )
 from gsco_pacs.domain.commitment import Outcome
 from gsco_pacs.domain.findings import (
@@ -22,6 +24,7 @@ from gsco_pacs.domain.findings import (
     Segment,
     SimilarCase,
 )
+from gsco_pacs.domain.incoming import Incoming
 
 if TYPE_CHECKING:
     import numpy as np
@@ -250,6 +253,17 @@ class Archive(Protocol):
         self, study_instance_uid: str, series: Sequence[ArchivedSeries]
     ) -> tuple[ArchivedInstance, ...]:
         """Every object of these series."""
+
+    def retrieve(
+        self,
+        wanted: Wanted,
+        take: Callable[[Incoming], None],
+        progress: Callable[[Suboperations], None],
+    ) -> Suboperations:
+        """Fetch the objects; one that fails stops no other.
+
+        ``take`` is handed what comes on the way it was asked for; by C-MOVE everything comes to the receiver.
+        """
 
 
 class Confirming(Protocol):

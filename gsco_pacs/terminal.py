@@ -17,6 +17,7 @@ from gsco_pacs.domain.question import CAUTION
 if TYPE_CHECKING:
     from gsco_pacs.adapters.audit import JobLine, Revision, StudyHistory
     from gsco_pacs.adapters.question_ledger import Question
+    from gsco_pacs.domain.fetch import Fetch
 
 _COLOUR = {
     State.DELIVERED: "green",
@@ -52,12 +53,23 @@ def print_study(console: Console, history: "StudyHistory") -> None:
     )
     for line in summed_up((each.kind, each.changes) for each in history.received):
         console.print(Text(line), soft_wrap=True)
+    for fetch in history.fetches:
+        console.print(Text(fetch_line(fetch)), soft_wrap=True)
     for revision in history.revisions:
         console.print(_head(revision), _timeline(revision))
         for line in _story(revision):
             console.print(Text(line), soft_wrap=True)
     for question in history.questions:
         print_question(console, question)
+
+
+def fetch_line(fetch: "Fetch") -> str:
+    """Who wanted a study from where, and what came of it."""
+    counts = f"{fetch.here} of {fetch.listed} objects here"
+    if fetch.not_taken:
+        counts += f", {fetch.not_taken} not taken"
+    because = f": {fetch.reason}" if fetch.reason else ""
+    return f"fetched {_time(fetch.asked_at)} from {fetch.archive} by {fetch.asked_by}: {fetch.state}, {counts}{because}"
 
 
 def print_question(console: Console, question: "Question") -> None:

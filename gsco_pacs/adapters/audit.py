@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Select, func, select
 
 from gsco_pacs.adapters.arrivals import Registration
+from gsco_pacs.adapters.fetch_ledger import Fetches
 from gsco_pacs.adapters.ledger import Database
 from gsco_pacs.adapters.question_ledger import Question, Questions
 from gsco_pacs.adapters.tables import (
@@ -23,6 +24,7 @@ from gsco_pacs.adapters.tables import (
 )
 from gsco_pacs.domain.commitment import CommitmentState
 from gsco_pacs.domain.errors import ConfigError
+from gsco_pacs.domain.fetch import Fetch
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,8 @@ class StudyHistory:
     revisions: tuple[Revision, ...]
     questions: tuple[Question, ...]
     """Newest first."""
+    fetches: tuple[Fetch, ...]
+    """Newest first."""
 
 
 @dataclass(frozen=True)
@@ -196,6 +200,7 @@ class Audit:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._questions = Questions(database)
+        self._fetches = Fetches(database)
 
     def jobs(
         self, *, state: str = "", search: str = "", limit: int = 50, offset: int = 0
@@ -224,6 +229,7 @@ class Audit:
     def study(self, study_instance_uid: str) -> StudyHistory:
         """The whole history of a study; ConfigError if the node has never had an image of it."""
         questions = self._questions.of_study(study_instance_uid)
+        fetches = self._fetches.of_study(study_instance_uid)
         with self._database.reading() as connection:
             query = select(StudyRow).where(StudyRow.study_instance_uid == study_instance_uid)
             study = connection.execute(query).first()
@@ -238,6 +244,7 @@ class Audit:
                 tuple(_as(Received, row) for row in connection.execute(instances)),
                 tuple(_revision(connection, _job_line(row)) for row in connection.execute(jobs).all()),
                 questions,
+                fetches,
             )
 
     def report(self, sop_instance_uid: str) -> bytes:
@@ -249,6 +256,10 @@ class Audit:
         if content is None:
             raise ConfigError(f"The node has no report {sop_instance_uid}.")
         return bytes(content)
+
+    def fetches(self, limit: int) -> tuple[Fetch, ...]:
+        """The newest fetches from archives, newest first."""
+        return self._fetches.newest(limit)
 
     def refusals(self, limit: int = 50) -> list[Refusal]:
         """The newest refusals, newest first."""

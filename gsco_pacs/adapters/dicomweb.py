@@ -1,17 +1,36 @@
-"""An archive that speaks DICOMweb: it is asked by QIDO-RS (PS3.18 section 10.6)."""
+"""An archive that speaks DICOMweb: it is asked by QIDO-RS and fetched from by WADO-RS (PS3.18 sections 10.6 and 10.4)."""
 
 import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
+import httpx
 from pydicom import Dataset
 
 from gsco_pacs.adapters import archive_answers as answers
+from gsco_pacs.adapters.dicom_files import incoming
 from gsco_pacs.adapters.http_peer import HttpPeer, chunks
-from gsco_pacs.domain.archive import ArchivedInstance, ArchivedSeries, ArchivedStudy, Criteria
+from gsco_pacs.adapters.multipart import PartReader
+from gsco_pacs.domain.archive import (
+    ArchivedInstance,
+    ArchivedSeries,
+    ArchivedStudy,
+    Criteria,
+    Suboperations,
+    Wanted,
+)
 from gsco_pacs.domain.errors import BadObjectError, RejectedByPeerError
+from gsco_pacs.domain.incoming import Incoming
+from gsco_pacs.domain.part10 import take_apart
+from gsco_pacs.domain.study import Peer
 from gsco_pacs.settings.archives import DicomwebArchive
 
+logger = logging.getLogger(__name__)
+
 _JSON = "application/dicom+json"
+_FILES = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+"""As they are stored: nothing is converted for us."""
 _BYTES_A_MATCH = 4096
 """More than any answer to our queries needs; the JSON model is verbose."""
 
@@ -23,6 +42,7 @@ class Dicomweb:
         self._name = name
         self._peer = peer
         self._settings = settings
+        self._source = Peer(name[:16], "DICOMWEB", httpx.URL(peer.url).host)
 
     @property
     def name(self) -> str:
@@ -50,6 +70,36 @@ class Dicomweb:
             found += answers.instances(told, study_instance_uid, one.series_instance_uid)
         return tuple(found)
 
+    def retrieve(
+        self,
+        wanted: Wanted,
+        take: Callable[[Incoming], None],
+        progress: Callable[[Suboperations], None],
+    ) -> Suboperations:
+        """Fetch the objects, the whole study in one answer or one by one; one that fails stops no other."""
+        done = Suboperations()
+        for path in _paths(wanted):
+            for file in self._files(path):
+                try:
+                    take(incoming(take_apart(file), self._source))
+                    done = replace(done, completed=done.completed + 1)
+                except BadObjectError as error:
+                    logger.warning("An object of %s was not taken: %s", self._name, error)
+                    done = replace(done, failed=done.failed + 1)
+                progress(done)
+        return done
+
+    def _files(self, path: str) -> Iterator[bytearray]:
+        with self._peer.answer(path, accept=_FILES, understood=(200, 404)) as response:
+            if response.status_code == 404:  # it listed it, but has it no longer
+                return
+            reader = PartReader(
+                response.headers.get("Content-Type", ""), self._settings.maximum_instance_bytes
+            )
+            for piece in response.iter_raw():
+                yield from reader.feed(piece)
+            reader.end()
+
     def _find(self, path: str, matching: Mapping[str, str], wanted: Sequence[str]) -> list[Dataset]:
         keys = [(keyword, value) for keyword, value in matching.items() if value]
         keys += [("includefield", keyword) for keyword in (*matching, *wanted)]
@@ -63,6 +113,15 @@ class Dicomweb:
         if len(found) > most:
             raise RejectedByPeerError(f"{self._peer} has too many answers: ask for less.")
         return found
+
+
+def _paths(wanted: Wanted) -> Iterator[str]:
+    study = f"/studies/{wanted.study_instance_uid}"
+    if wanted.whole:
+        yield study
+        return
+    for one in wanted.instances:
+        yield f"{study}/series/{one.series_instance_uid}/instances/{one.sop_instance_uid}"
 
 
 def _data_sets(body: bytes) -> list[Dataset]:

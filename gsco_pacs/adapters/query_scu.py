@@ -1,7 +1,7 @@
-"""An archive that speaks DIMSE: it is asked by C-FIND (PS3.4 C.4.1)."""
+"""An archive that speaks DIMSE: it is asked by C-FIND (PS3.4 C.4.1), and fetched from as retrieve_scu.py does it."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from pydicom import Dataset
@@ -12,18 +12,19 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as F
 
 from gsco_pacs.adapters import archive_answers as answers
 from gsco_pacs.adapters.calling import CalledPeer
-from gsco_pacs.domain.archive import ArchivedInstance, ArchivedSeries, ArchivedStudy, Criteria
-from gsco_pacs.domain.errors import GscoError, PeerBusyError, PeerUnavailableError, RejectedByPeerError
+from gsco_pacs.adapters.retrieve_scu import get, move
+from gsco_pacs.adapters.retrieve_status import PENDING, REMEDIES, must_be_carried_out
+from gsco_pacs.domain.archive import (
+    ArchivedInstance,
+    ArchivedSeries,
+    ArchivedStudy,
+    Criteria,
+    Suboperations,
+    Wanted,
+)
+from gsco_pacs.domain.errors import PeerUnavailableError, RejectedByPeerError
+from gsco_pacs.domain.incoming import Incoming
 from gsco_pacs.settings.archives import DimseArchive
-
-_PENDING = (0xFF00, 0xFF01)
-_REMEDIES = {
-    0x0122: "switch on Study Root Query/Retrieve there for our AE title",
-    0x0124: "allow our AE title to ask and to fetch there",
-    0xA801: "register our AE title there as a move destination, with the receiver's address and port",
-}
-_TRANSIENT = (0x0110, 0xFE00)
-"""Processing failure, and cancelled by the archive: both may pass."""
 
 
 class QueryScu:
@@ -66,10 +67,21 @@ class QueryScu:
                 found += answers.instances(told, *unique.values())
         return tuple(found)
 
+    def retrieve(
+        self,
+        wanted: Wanted,
+        take: Callable[[Incoming], None],
+        progress: Callable[[Suboperations], None],
+    ) -> Suboperations:
+        """Fetch the objects by C-MOVE, to the receiver, or by C-GET, to ``take``; one that fails stops no other."""
+        if self._settings.retrieve == "move":
+            return move(self._peer, wanted, self._settings.retrieve_seconds, progress)
+        return get(self._peer, wanted, self._settings.retrieve_seconds, take, progress)
+
     @contextmanager
     def _asking(self) -> Iterator[Association]:
         context = build_context(Find, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-        with self._peer.association([context], f"takes no queries: {_REMEDIES[0x0122]}.") as association:
+        with self._peer.association([context], f"takes no queries: {REMEDIES[0x0122]}.") as association:
             yield association
 
     def _find(self, association: Association, level: str, keys: Mapping[str, str]) -> list[Dataset]:
@@ -83,8 +95,8 @@ class QueryScu:
         deadline = time.monotonic() + self._settings.query_seconds
         try:
             for status, answer in association.send_c_find(query, Find):
-                if status.get("Status") not in _PENDING:
-                    _must_have_succeeded(self._peer, status, "the query")
+                if status.get("Status") not in PENDING:
+                    must_be_carried_out(self._peer, status, "the query")
                     break
                 if len(found) == self._settings.maximum_matches or time.monotonic() > deadline:
                     association.abort()
@@ -94,25 +106,3 @@ class QueryScu:
         except RuntimeError as error:
             raise PeerUnavailableError(f"{self._peer} hung up before the query.") from error
         return found
-
-
-def _must_have_succeeded(peer: CalledPeer, answer: Dataset, what: str) -> None:
-    if "Status" not in answer:
-        raise PeerUnavailableError(f"{peer} hung up or did not answer {what}.")
-    error = failure(peer, answer.Status, what)
-    if error is not None:
-        raise error
-
-
-def failure(peer: CalledPeer, status: int, what: str) -> GscoError | None:
-    """What the final status of a C-FIND, C-MOVE or C-GET means; None if it was carried out, if only in part.
-
-    PS3.4 tables C.4-1, C.4-2, C.4-3 and PS3.7 annex C: A7xx (out of resources), 0110 and FE00 (cancelled) may pass;
-    A8xx, A9xx, Cxxx, 0122 and 0124 need a person.
-    """
-    if status == 0x0000 or status >> 12 == 0xB:
-        return None
-    words = f"{peer} answered {what} with the status 0x{status:04X}"
-    if status >> 8 == 0xA7 or status in _TRANSIENT:
-        return PeerBusyError(f"{words}: it cannot do it at present.")
-    return RejectedByPeerError(f"{words}: {_REMEDIES.get(status, 'look into its log')}.")

@@ -10,16 +10,10 @@ from pynetdicom import AE
 from gsco_pacs.adapters.c_store import StoreAnswer, StoreRequest
 from gsco_pacs.adapters.dimse_service import Service, peer_of
 from gsco_pacs.adapters.p_data import PDataUpperLayer
+from gsco_pacs.adapters.store_status import status_of
 from gsco_pacs.adapters.transfer_syntaxes import supported_contexts
 from gsco_pacs.adapters.upper_layer import PromptAssociation, PromptServer
-from gsco_pacs.domain.errors import (
-    BadObjectError,
-    BadUidError,
-    ConfigError,
-    GscoError,
-    MismatchError,
-    TransientError,
-)
+from gsco_pacs.domain.errors import ConfigError, GscoError
 from gsco_pacs.domain.incoming import Incoming, Refusal
 from gsco_pacs.domain.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from gsco_pacs.domain.study import Peer
@@ -34,14 +28,6 @@ _NEGOTIATIONS = 16
 _CALLING_AE_NOT_RECOGNIZED = (1, 1, 3)
 _CALLED_AE_NOT_RECOGNIZED = (1, 1, 7)
 _LOCAL_LIMIT_EXCEEDED = (2, 3, 2)
-
-_STATUSES: tuple[tuple[type[GscoError], int, str], ...] = (
-    (TransientError, 0xA700, "Out of resources, please send again"),
-    (MismatchError, 0xA900, "Command and data set name different UIDs"),
-    (BadUidError, 0x0117, "A UID is not valid (PS3.5 section 9.1)"),
-    (BadObjectError, 0xC000, "The data set cannot be understood"),
-)
-_UNEXPECTED = (0xA700, "Internal error, please send again")
 
 
 class StorageScp:
@@ -168,9 +154,7 @@ class StorageScp:
         return StoreAnswer()
 
     def _refused(self, incoming: Incoming, error: Exception) -> StoreAnswer:
-        status, comment = next(
-            ((code, text) for kind, code, text in _STATUSES if isinstance(error, kind)), _UNEXPECTED
-        )
+        status, comment = status_of(error)
         reason = str(error) if isinstance(error, GscoError) else f"internal error: {type(error).__name__}."
         LOGGER.warning("Refused an object of %s with 0x%04X: %s", incoming.peer.calling_ae, status, reason)
         self._tell(Refusal(incoming.peer, "object", f"0x{status:04X}: {reason}"))

@@ -22,6 +22,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from gsco_pacs.domain.commitment import CommitmentState
 from gsco_pacs.domain.completeness import Step
+from gsco_pacs.domain.fetch import FetchState
 from gsco_pacs.domain.job import Stage, State
 from gsco_pacs.domain.question import QuestionState
 
@@ -312,3 +313,32 @@ class RefusalRow(Base):
     address: Mapped[str] = mapped_column(String(64))
     what: Mapped[str]
     reason: Mapped[str] = mapped_column(Text)
+
+
+class FetchRow(Base):
+    """A study that was wanted from an archive: by a person, or by a job as a prior."""
+
+    __tablename__ = "fetch"
+    __table_args__ = (
+        Index("fetch_of_study", "study_instance_uid"),
+        Index("fetch_of_job", "job_id"),
+        CheckConstraint(f"state IN ({', '.join(repr(s.value) for s in FetchState)})", name="fetch_state"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(String(64))
+    archive: Mapped[str]
+    asked_by: Mapped[str]
+    asked_at: Mapped[datetime]
+    job_id: Mapped[int | None] = mapped_column(ForeignKey("job.id"))
+    """The job that wants it as a prior."""
+    state: Mapped[str] = mapped_column(String(16))
+    listed: Mapped[int] = mapped_column(default=0)
+    not_taken: Mapped[int] = mapped_column(default=0)
+    here: Mapped[int] = mapped_column(default=0)
+    completed: Mapped[int] = mapped_column(default=0)
+    """Sub-operations as the archive counted them, and the next two."""
+    failed: Mapped[int] = mapped_column(default=0)
+    warning: Mapped[int] = mapped_column(default=0)
+    tries: Mapped[int] = mapped_column(default=0)
+    reason: Mapped[str] = mapped_column(Text, default="")
+    ended_at: Mapped[datetime | None]

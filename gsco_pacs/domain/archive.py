@@ -93,3 +93,8 @@ class Suboperations:
     completed: int = 0
     failed: int = 0
     warning: int = 0
+
+    def __add__(self, other: "Suboperations") -> "Suboperations":
+        return Suboperations(
+            self.completed + other.completed, self.failed + other.failed, self.warning + other.warning
+        )

@@ -34,7 +34,7 @@ def top_level_elements(
     while position < end:
         if data_set[position : position + 2] == b"\0\0" and not bytes(data_set[position:]).strip(b"\0"):
             break  # padding that some senders leave behind the last element
-        tag, vr, length, start = _element_at(data_set, position, explicit=explicit)
+        tag, vr, length, start = element_at(data_set, position, explicit=explicit)
         if tag < _FIRST_TAG:
             raise BadObjectError(
                 f"The data set holds {_name(tag)}, which does not belong in it (PS3.5 section 7.1)."
@@ -50,10 +50,8 @@ def top_level_elements(
     return found
 
 
-def _element_at(
-    data_set: bytes | memoryview, position: int, *, explicit: bool
-) -> tuple[int, bytes, int, int]:
-    """Tag, VR (b"" if not given), value length and value offset of the element at ``position``."""
+def element_at(data_set: bytes | memoryview, position: int, *, explicit: bool) -> tuple[int, bytes, int, int]:
+    """Tag, VR (b"" if not given), value length and value offset of the element at ``position``; BadObjectError if cut."""
     _within(data_set, position + 8)
     group, element, vr, length = _EXPLICIT.unpack_from(data_set, position)
     tag = group << 16 | element
@@ -71,7 +69,7 @@ def _end_of_items(data_set: bytes | memoryview, position: int, *, explicit: bool
     # One entry for each open sequence and each open item, in turns: an odd number means that an item is due.
     levels, count = [explicit], 0
     while levels:
-        tag, vr, length, start = _element_at(data_set, position, explicit=levels[-1])
+        tag, vr, length, start = element_at(data_set, position, explicit=levels[-1])
         an_item_is_due = len(levels) % 2 == 1
         if tag == (_SEQUENCE_END if an_item_is_due else _ITEM_END):
             levels.pop()
@@ -100,7 +98,7 @@ def _elements_in(data_set: bytes | memoryview, tag: int, position: int, end: int
         return 0
     count = 0
     while position + 12 <= end:
-        tag, _, length, start = _element_at(data_set, position, explicit=explicit)
+        tag, _, length, start = element_at(data_set, position, explicit=explicit)
         inside = tag >> 16 == 0xFFFE or length == _UNDEFINED or data_set[start : start + 4] == _ITEM_BYTES
         position = start if inside else start + length
         count = _counted(count + 1)

@@ -73,6 +73,18 @@ class MismatchError(BadObjectError):
     """The C-STORE command names another SOP Class or Instance than the data set."""
 
 
+class OversizedError(BadObjectError):
+    """The object is longer than the configuration allows."""
+
+
+class SopClassRefusedError(BadObjectError):
+    """The node takes no objects of this SOP class."""
+
+
+class TransferSyntaxRefusedError(BadObjectError):
+    """The node takes no objects in this transfer syntax."""
+
+
 class RejectedByPeerError(PermanentError):
     """The peer refused the object for good."""
 

@@ -1,6 +1,10 @@
 """The head of a DICOM file (PS3.10 section 7): preamble, prefix and File Meta Information."""
 
-from struct import pack, unpack_from
+from struct import pack
+from typing import NamedTuple
+
+from gsco_pacs.domain.encoded import element_at
+from gsco_pacs.domain.errors import BadObjectError
 
 IMPLEMENTATION_CLASS_UID = "2.25.143616916163509136540121151551220712046"
 """Made once from a UUID (PS3.5 annex B.2); it names this software in files and associations."""
@@ -31,12 +35,30 @@ def _text(element: int, vr: bytes, value: str) -> bytes:
     return pack("<HH2sH", 0x0002, element, vr, len(text)) + text
 
 
-def part10_parts(file: bytes) -> tuple[str, str, str, memoryview]:
-    """SOP Class, SOP Instance and Transfer Syntax UID and the data set of a file that begins with part10_head()."""
-    (length,) = unpack_from("<L", file, 140)
-    position, texts = 144 + 14, []
-    while position < 144 + length:
-        (size,) = unpack_from("<H", file, position + 6)
-        texts.append(file[position + 8 : position + 8 + size].decode("ascii").rstrip("\0"))
-        position += 8 + size
-    return texts[0], texts[1], texts[2], memoryview(file)[position:]
+class Part10(NamedTuple):
+    """A DICOM file taken apart; everything of its head but these three UIDs is dropped, the preamble first of all."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    data_set: memoryview
+    """A view on the file."""
+
+
+def take_apart(file: bytes | bytearray) -> Part10:
+    """What a DICOM file holds; BadObjectError if it has no prefix or its File Meta Information cannot be read."""
+    if file[128:132] != b"DICM":
+        raise BadObjectError("It is no DICOM file: bytes 128 to 131 are not DICM (PS3.10 section 7.1).")
+    view, position = memoryview(file), 132
+    texts: dict[int, str] = {}
+    while bytes(view[position : position + 2]) == b"\x02\x00":
+        tag, _vr, length, start = element_at(view, position, explicit=True)
+        position = start + length
+        if position > len(view):
+            raise BadObjectError("The file ends in its File Meta Information.")
+        texts[tag] = bytes(view[start:position][:128]).decode("latin-1").rstrip("\0 ")
+    try:
+        return Part10(texts[0x00020002], texts[0x00020003], texts[0x00020010], view[position:].toreadonly())
+    except KeyError as error:
+        name = f"({error.args[0] >> 16:04X},{error.args[0] & 0xFFFF:04X})"
+        raise BadObjectError(f"The File Meta Information has no {name} (PS3.10 section 7.1).") from None

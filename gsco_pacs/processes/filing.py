@@ -2,17 +2,20 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import islice
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
 
 from gsco_pacs.adapters.inbox import Inbox, Left
-from gsco_pacs.adapters.ledger import Ledger
+from gsco_pacs.adapters.ledger import Database, Ledger
+from gsco_pacs.config import Config
 from gsco_pacs.domain.errors import OutOfResourcesError, TransientError
-from gsco_pacs.domain.incoming import Arrival
-from gsco_pacs.intake import file, take_up
+from gsco_pacs.domain.incoming import Arrival, Incoming
+from gsco_pacs.intake import HEADER, file, take_in, take_up
+from gsco_pacs.processes.parts import open_store
+from gsco_pacs.steps.route import keywords
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +93,9 @@ class Filing:
 
     def _gather(self) -> list[Arrival]:
         """What has come by now, after a moment in which more may come; nothing if nothing comes."""
+        came: list[Arrival | None] = []
         with suppress(Empty):
-            came = [self._arrivals.get(timeout=_FORGET_SECONDS)]
+            came.append(self._arrivals.get(timeout=_FORGET_SECONDS))
             self._stop.wait(_GATHER_SECONDS)
             while len(came) < _BATCH:
                 came.append(self._arrivals.get_nowait())
@@ -133,3 +137,23 @@ class Filing:
             self._filed = []
         except TransientError as error:
             log.warning("%s The records in the inbox are kept for now.", error)
+
+
+@contextmanager
+def open_intake(config: Config, database: Database) -> Iterator[Callable[[Incoming], None]]:
+    """The door for every object, whichever way it comes: what it takes is durable when it returns, and filed soon.
+
+    At the end everything that was taken is filed.
+    """
+    inbox, wanted = Inbox(open_store(config)), HEADER | keywords(config.routes)
+    filing = Filing(inbox, Ledger(database), wanted)
+
+    def on_store(incoming: Incoming) -> None:
+        filing.check()
+        take_in(incoming, inbox, wanted, filing.submit)
+
+    filing.start()
+    try:
+        yield on_store
+    finally:
+        filing.stop()

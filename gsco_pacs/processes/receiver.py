@@ -5,17 +5,14 @@ import logging
 import signal
 import threading
 
-from gsco_pacs.adapters.inbox import Inbox
 from gsco_pacs.adapters.ledger import Ledger
 from gsco_pacs.adapters.storage_scp import StorageScp
 from gsco_pacs.config import Config
 from gsco_pacs.domain.errors import TransientError
-from gsco_pacs.domain.incoming import Incoming, Refusal
-from gsco_pacs.intake import HEADER, take_in
-from gsco_pacs.processes.filing import Filing
+from gsco_pacs.domain.incoming import Refusal
+from gsco_pacs.processes.filing import open_intake
 from gsco_pacs.processes.parts import open_database, open_store, start_logging
 from gsco_pacs.processes.services import services
-from gsco_pacs.steps.route import keywords
 
 log = logging.getLogger(__name__)
 
@@ -25,15 +22,7 @@ def run_receiver(config: Config) -> None:
     start_logging("receiver")
     database = open_database(config)
     ledger = Ledger(database)
-    store = open_store(config)
-    store.sweep()
-    wanted = HEADER | keywords(config.routes)
-    inbox = Inbox(store)
-    filing = Filing(inbox, ledger, wanted)
-
-    def on_store(incoming: Incoming) -> None:
-        filing.check()
-        take_in(incoming, inbox, wanted, filing.submit)
+    open_store(config).sweep()
 
     def on_refusal(refusal: Refusal) -> None:
         try:
@@ -44,11 +33,10 @@ def run_receiver(config: Config) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    scp = StorageScp(config.receiver, on_store, on_refusal, services(config, database, on_refusal))
-    filing.start()
-    scp.start()
-    # What is loaded by now stays: the collector need not look at it again with every few images.
-    gc.freeze()
-    stop.wait()
-    scp.stop()
-    filing.stop()
+    with open_intake(config, database) as on_store:
+        scp = StorageScp(config.receiver, on_store, on_refusal, services(config, database, on_refusal))
+        scp.start()
+        # What is loaded by now stays: the collector need not look at it again with every few images.
+        gc.freeze()
+        stop.wait()
+        scp.stop()

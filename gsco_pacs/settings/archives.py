@@ -10,12 +10,16 @@ from gsco_pacs.settings.values import AeTitle, Port, Seconds, Url
 
 
 class Asked(Settings):
-    """The bounds of what an archive of any kind may answer."""
+    """How long an archive of any kind may take, and how much it may answer."""
 
     timeout_seconds: Seconds = 30
     """Longest wait for a connection and for each answer."""
     query_seconds: Seconds = 120
     """Longest time that one query may take with all its answers."""
+    retrieve_seconds: Seconds = 600
+    """Longest wait for the next sign of a running retrieval; an archive may give none until a C-MOVE is done."""
+    pauses: tuple[Seconds, ...] = (2, 10)
+    """Seconds before what did not come is asked for again, for each further try."""
     maximum_matches: Annotated[int, Field(ge=1)] = 20000
     """A query that has more answers is given up."""
 

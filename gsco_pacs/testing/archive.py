@@ -9,6 +9,7 @@ from typing import Self
 from pydicom import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as Find  # type: ignore[attr-defined]
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as Get  # type: ignore[attr-defined]
 
 from gsco_pacs.adapters.node_process import free_port
 
@@ -28,9 +29,13 @@ class Scripted:
 
 @dataclass
 class ScriptedArchive:
-    """A C-FIND SCP on a free port; a context manager. ``queries`` are those that were asked."""
+    """A C-FIND and C-GET SCP on a free port; a context manager. ``queries`` are those that were asked.
+
+    ``gets`` are used up one for each C-GET: what is sent, and the final status.
+    """
 
     script: Scripted
+    gets: Sequence[tuple[Sequence[Dataset], int]] = ()
     ae_title: str = "ARCHIVE"
     host: str = "127.0.0.1"
     port: int = 0
@@ -39,9 +44,15 @@ class ScriptedArchive:
     def __enter__(self) -> Self:
         self._ae = AE(ae_title=self.ae_title)
         self._ae.add_supported_context(Find)
+        self._ae.add_supported_context(Get)
+        for sop_class in {ds.SOPClassUID for sent, _ in self.gets for ds in sent}:
+            self._ae.add_supported_context(sop_class, scu_role=False, scp_role=True)
+        self._left = iter(self.gets)
         self.port = free_port()
         self._ae.start_server(
-            (self.host, self.port), block=False, evt_handlers=[(evt.EVT_C_FIND, self._find)]
+            (self.host, self.port),
+            block=False,
+            evt_handlers=[(evt.EVT_C_FIND, self._find), (evt.EVT_C_GET, self._get)],
         )
         return self
 
@@ -59,3 +70,11 @@ class ScriptedArchive:
             event.assoc.abort()
         else:
             yield self.script.status, None
+
+    def _get(self, event: evt.Event) -> Iterator[int | tuple[int, Dataset | None]]:
+        self.queries.append(event.identifier)
+        sent, status = next(self._left)
+        yield len(sent) + (status != 0x0000)
+        for ds in sent:
+            yield PENDING, ds
+        yield status, None
