@@ -11,7 +11,10 @@
     │   ├── BadObjectError
     │   │   ├── BadUidError
     │   │   ├── DecoderEndedError
-    │   │   └── MismatchError
+    │   │   ├── MismatchError
+    │   │   ├── OversizedError
+    │   │   ├── SopClassRefusedError
+    │   │   └── TransferSyntaxRefusedError
     │   ├── RejectedByPeerError
     │   ├── InvalidReportError
     │   ├── IllegalMoveError
