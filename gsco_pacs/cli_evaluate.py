@@ -236,3 +236,30 @@ def bench_answer(
     from gsco_pacs.processes.measuring import measure_answers
 
     print(measure_answers(load_config(context.obj), generalist, n, template or ["options", "briefed"]))
+
+
+@bench.command("fuzz")
+def bench_fuzz(
+    first: Annotated[
+        int, typer.Option(min=0, help="Number of the first input; a fault is played again by its number.")
+    ] = 0,
+    count: Annotated[int, typer.Option(min=1, help="How many hostile inputs.")] = 105_000,
+    seed: Annotated[int, typer.Option(help="Another seed makes other inputs.")] = 1,
+    odd: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of DICOM files to start from, beside pydicom's own; may be given again."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where the attacked node lives; must be empty.")] = Path(
+        "demo-out/fuzz"
+    ),
+) -> None:
+    """Attack a receiver with hostile PDUs, commands and data sets; exit code 1 if anything is lost, leaks or stops."""
+    from gsco_pacs.testing.fuzzing import fuzz, fuzz_table
+
+    campaign = fuzz(
+        out, range(first, first + count), seed=seed, odd=odd or [],
+        progress=lambda line: print(line, file=sys.stderr),
+    )  # fmt: skip
+    print(fuzz_table(campaign))
+    if campaign.faults:
+        raise typer.Exit(1)

@@ -9,6 +9,8 @@ from struct import Struct
 from typing import TYPE_CHECKING, Any, cast
 
 from pynetdicom.dul import DULServiceProvider
+from pynetdicom.fsm import InvalidEventError
+from pynetdicom.pdu import A_ASSOCIATE_RQ
 from pynetdicom.transport import AssociationSocket
 
 if TYPE_CHECKING:
@@ -62,6 +64,12 @@ class PromptUpperLayer(DULServiceProvider):
         """The thread's body."""
         try:
             super().run_reactor()
+        except (InvalidEventError, ValueError) as error:
+            # The two sides ended the association at the same time, or a PDU holds what its primitive does not take.
+            LOGGER.warning(
+                "Ended the connection of %s: %s.", self.assoc.requestor.address, type(error).__name__
+            )
+            self._wrapper.close()
         finally:
             self._bell.close()
             self.to_user_queue.put(cast(Any, None))  # whoever waits for a request need not wait longer
@@ -148,6 +156,8 @@ class PromptUpperLayer(DULServiceProvider):
         self._fill(memoryview(pdu)[len(self._head) :])
         try:
             decoded, event = self._decode_pdu(pdu)
+            decoded.to_primitive()  # some values are looked at only here, where the peer can still be answered
+            _must_name_syntaxes(decoded)
         except Exception as error:  # noqa: BLE001 - whatever a PDU's bytes hold, the peer gets its A-ABORT
             self._refuse(f"a PDU that can't be read: {type(error).__name__}")
         else:
@@ -175,3 +185,10 @@ class PromptUpperLayer(DULServiceProvider):
         LOGGER.warning("Ended the connection of %s, which sent %s.", self.assoc.requestor.address, what)
         self._hostile = True
         self.event_queue.put("Evt19")
+
+
+def _must_name_syntaxes(pdu: Any) -> None:
+    if isinstance(pdu, A_ASSOCIATE_RQ) and not all(
+        context.abstract_syntax and context.transfer_syntax for context in pdu.presentation_context
+    ):
+        raise ValueError("A presentation context is proposed without a syntax.")

@@ -29,14 +29,15 @@ def running_node(config: Config, config_file: Path, log: Path) -> Iterator[subpr
     with log.open("ab") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)
         try:
-            _wait_for_port(config.receiver.port, log)
+            wait_for_port(config.receiver.port, log)
             yield process
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait()
 
 
-def _wait_for_port(port: int, log: Path) -> None:
+def wait_for_port(port: int, log: Path) -> None:
+    """Return when somebody listens on ``port``; PeerUnavailableError, which names the log, if nobody ever does."""
     deadline = time.monotonic() + _START_SECONDS
     while True:
         try:

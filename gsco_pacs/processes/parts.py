@@ -13,18 +13,29 @@ from gsco_pacs.adapters.file_store import FileStore
 from gsco_pacs.adapters.ledger import Database
 from gsco_pacs.config import Config
 
+_ESCAPED = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+
 
 def start_logging(process: str) -> None:
     """Log to standard error, one line an event; no line carries patient data."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=os.environ.get("GSCO_PACS_LOG", "INFO").upper(),
-        format=f"%(asctime)s {process}[%(process)d] %(levelname)s %(message)s",
-        force=True,
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine(f"%(asctime)s {process}[%(process)d] %(levelname)s %(message)s"))
+    level = os.environ.get("GSCO_PACS_LOG", "INFO").upper()
+    logging.basicConfig(handlers=[handler], level=level, force=True)
     for noisy in ("pynetdicom", "httpx", "alembic", "celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # That a peer's bytes can't be read is said in a line of its own; the trace would quote them.
+    for reading in ("pynetdicom.fsm", "pynetdicom.dimse", "pynetdicom.utils"):
+        logging.getLogger(reading).addFilter(lambda record: not record.exc_info)
     _keep_headers_out_of_the_log()
+
+
+class _OneLine(logging.Formatter):
+    """Escapes control characters, so that no peer can write a line of its own into the log."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base class calls it so
+        """The record's line, without its trace."""
+        return super().formatMessage(record).translate(_ESCAPED)
 
 
 def _keep_headers_out_of_the_log() -> None:
