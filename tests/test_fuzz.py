@@ -44,13 +44,13 @@ def test_the_campaign_notices_what_is_lost_left_over_or_logged(tmp_path: Path) -
         assert list(inspection.faults(outcomes)) == []
         acknowledged = next(o.attack for o in outcomes if o.acknowledged)
         (target.store / acknowledged.sha256[:2] / f"{acknowledged.sha256}.dcm").write_bytes(b"other")
-        (target.store / "spool" / "left.part").touch()
+        (next((target.store / "inbox").iterdir()) / "left.part").touch()
         (target.store / "00" / "unknown.dcm").touch()
         with target.log.open("a") as log:
             log.write("Traceback (most recent call last):\n")
-        lost, spooled, unknown, logged = inspection.faults(outcomes)
+        unfiled, lost, unknown, logged = inspection.faults(outcomes)
     assert "not what its row says" in lost
-    assert "spool" in spooled
+    assert "inbox" in unfiled
     assert "the ledger knows" in unknown
     assert "In the log" in logged
 

@@ -4,7 +4,7 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,9 +98,11 @@ class Inspection:
             return
         if not self._answers_echo():
             yield "C-ECHO was not answered."
-        yield from self._uses_too_much()
+        for complaint in (self._uses_too_much, self._is_unfiled):
+            if what := _lasting(complaint):
+                yield what
         yield from self._lost(outcomes)
-        yield from self._left_over()
+        yield from self._unknown()
         yield from self._logged()
 
     def _answers_echo(self) -> bool:
@@ -108,14 +110,8 @@ class Inspection:
         outcome = HostilePeer(self._target.port, PATIENCE_SECONDS).play(echo)
         return outcome.ended == "answered" and not outcome.fault
 
-    def _uses_too_much(self) -> Iterator[str]:
-        deadline = time.monotonic() + _CALM_SECONDS
-        while (complaint := self._complaint(self._target.vitals())) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        if complaint:
-            yield complaint
-
-    def _complaint(self, vitals: Vitals) -> str:
+    def _uses_too_much(self) -> str:
+        vitals = self._target.vitals()
         if vitals.threads > self._before.threads + _SPARE_THREADS:
             return f"{vitals.threads} threads are left; {self._before.threads} at the start."
         if vitals.descriptors > self._before.descriptors + _SPARE_DESCRIPTORS:
@@ -123,6 +119,11 @@ class Inspection:
         if vitals.resident_bytes > self._before.resident_bytes + _SPARE_BYTES:
             return f"{vitals.resident_bytes >> 20} MiB of memory; {self._before.resident_bytes >> 20} at the start."
         return ""
+
+    def _is_unfiled(self) -> str:
+        store = self._target.store
+        files = len([*store.glob("inbox/*/*"), *store.glob("spool/*")])
+        return f"{files} files are left in the inbox or the spool." if files else ""
 
     def _lost(self, outcomes: Sequence[Outcome]) -> Iterator[str]:
         """What was acknowledged and is not there as it was sent."""
@@ -153,10 +154,8 @@ class Inspection:
         file = self._target.store / path
         return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
 
-    def _left_over(self) -> Iterator[str]:
-        """Files in the spool, and files in the store that no row speaks of."""
-        if spooled := len(list((self._target.store / "spool").iterdir())):
-            yield f"{spooled} files are left in the spool."
+    def _unknown(self) -> Iterator[str]:
+        """Files in the store that no row speaks of."""
         with self._target.database.reading() as connection:
             rows = connection.execute(select(func.count(InstanceRow.sha256.distinct()))).scalar_one()
         if (files := sum(1 for _ in self._target.store.glob("??/*.dcm"))) != rows:
@@ -173,6 +172,14 @@ class Inspection:
                     [*lines[max(0, number - 1) : number + 1], *lines[number + 1 : number + 40]]
                 )
                 return
+
+
+def _lasting(complaint: Callable[[], str]) -> str:
+    """What the complaint says, if it still says it after a time of calm."""
+    deadline = time.monotonic() + _CALM_SECONDS
+    while (what := complaint()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return what
 
 
 def _settings() -> dict[str, Any]:
