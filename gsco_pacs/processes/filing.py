@@ -1,6 +1,8 @@
 """Rows for what was acknowledged, behind the answers: many images share a transaction, and no sender waits for it."""
 
 import logging
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -43,7 +45,7 @@ class Filing:
         self._forget_at = 0.0
         self._trouble = ""
         self._stop = Event()
-        self._thread = Thread(target=self._work, name="filing", daemon=True)
+        self._thread = Thread(target=self._run, name="filing", daemon=True)
 
     def start(self) -> None:
         """File what earlier receivers left behind, then go on in the background; TransientError without a database."""
@@ -82,6 +84,15 @@ class Filing:
         except Exception:
             log.exception("%s was acknowledged and can't be read; it is left where it is.", left.record)
             return None
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except Exception:
+            # Nothing may be acknowledged that nobody files: the receiver ends, and its next start takes over.
+            self._trouble = "The receiver starts anew."
+            log.exception("What was acknowledged can't be filed; the receiver ends.")
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def _work(self) -> None:
         while not self._stop.is_set() or not self._arrivals.empty():
