@@ -174,6 +174,24 @@ def evaluate_honesty(
     print(measure_honesty(load_config(context.obj), generalist, n, template))
 
 
+@evaluate.command("injection")
+def evaluate_injection(
+    context: typer.Context,
+    dataset: Datasets,
+    manifest: DataManifest = None,
+    split: SplitOption = "test",
+    generalist: GeneralistName = "structured",
+    bundles: Bundles = None,
+    specialist: Assigned = None,
+    per_task: Annotated[int, typer.Option(min=1, help="Cases of each data set.")] = 40,
+) -> None:
+    """Write orders into images, and count which decisions of specialists, generalist and draft change."""
+    from gsco_pacs.processes.evaluating import measure_injection, request
+
+    asked = request(Path(), dataset, manifest, split, generalist, bundles, specialist, per_task, 1)
+    print(measure_injection(load_config(context.obj), asked))
+
+
 @evaluate.command("copies")
 def evaluate_copies(
     manifest: Manifest, seeds: Annotated[int, typer.Option(help="How many synthetic radiographs.")] = 20

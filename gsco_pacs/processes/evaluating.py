@@ -15,6 +15,7 @@ from gsco_pacs.config import Config, shipped
 from gsco_pacs.datasets.cases import EvaluationCase, Split
 from gsco_pacs.datasets.registry import data_set
 from gsco_pacs.domain.errors import ConfigError
+from gsco_pacs.evaluation.injection import reactions, sample, table
 from gsco_pacs.evaluation.records import Generalist, RunFolder, Variant
 from gsco_pacs.evaluation.running import Chosen, Plan, must_be_the_same, run
 from gsco_pacs.ports import Specialist
@@ -77,6 +78,20 @@ def evaluate(config: Config, request: Request, variants: tuple[Variant, ...]) ->
     with progress_bar("evaluating", Console(stderr=True)) as progress:
         run(plan, folder, progress)
     return folder
+
+
+def measure_injection(config: Config, request: Request) -> str:
+    """What orders written into the images of each data set do, as a table in Markdown for each."""
+    generalist = open_generalist(request.generalist, config)
+    tables = []
+    for chosen in _chosen(config, request):
+        cases = sample(chosen.cases, chosen.split, request.per_task or len(chosen.cases))
+        with progress_bar(cases[0].dataset, Console(stderr=True)) as progress:
+            specialists = chosen.open_specialists()
+            found = reactions(cases, chosen.split, specialists, generalist, progress)
+        normal = {f.label for one in specialists for f in one.findings if f.normal} | {cases[0].normal}
+        tables.append(f"### {cases[0].dataset}\n\n{table(found, frozenset(normal))}")
+    return "\n\n".join(tables)
 
 
 def _chosen(config: Config, request: Request) -> Iterator[Chosen]:
