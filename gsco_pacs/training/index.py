@@ -1,5 +1,6 @@
 """Builds a specialist's case index from the training split, and measures on the validation split how near is familiar."""
 
+import math
 import secrets
 from pathlib import Path
 
@@ -48,7 +49,8 @@ def build_index(bundle: Path, manifest: Path, progress: Told) -> Path:
     (bundle / "index").mkdir(exist_ok=True)
     (bundle / FEATURES).write_bytes(save({"features": np.stack(features)}))
     (bundle / CASES).write_bytes(cases_as_json(references))
-    familiar_from = round(float(np.quantile(near, _STRANGE)), 4)
+    # Rounded down: where all cases are alike, rounding up would make every one of them strange.
+    familiar_from = math.floor(float(np.quantile(near, _STRANGE)) * 1e4) / 1e4
     rewrite_section(bundle, {"patient_salt": salt, "familiar_from": familiar_from})
     return bundle
 
