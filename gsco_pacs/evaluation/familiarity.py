@@ -63,7 +63,7 @@ def _assessed(specialist: Specialist, image: LabelledImage) -> bool:
 
 def familiarity_table(found: Sequence[Kept], split: Split) -> str:
     """A row a module, a column a bundle: images assessed of those shown; a bundle's own module is bold."""
-    bundles = list(dict.fromkeys(each.bundle for each in found))
+    bundles = [each.bundle for each in found if each.module == found[0].module]
     rows = [[module, *_row(found, module)] for module in dict.fromkeys(each.module for each in found)]
     return table([f"images, split {split}", *bundles], rows)
 
