@@ -22,7 +22,7 @@ from gsco_pacs.settings.destinations import (
     FolderDestination,
 )
 from gsco_pacs.settings.generalists import OpenAIGeneralist, StructuredGeneralist, TransformersGeneralist
-from gsco_pacs.settings.receiver import Sender
+from gsco_pacs.settings.receiver import CallBack, Sender
 from gsco_pacs.settings.routes import GateSettings, RouteSettings
 from gsco_pacs.settings.settle import Expectation
 from gsco_pacs.settings.tls import ClientTls
@@ -65,6 +65,7 @@ def configuration() -> str:
     ]
     groups += [
         ("One of `receiver.senders`", Sender),
+        ("`call_back` of a sender", CallBack),
         ("One of `routes`", RouteSettings),
         ("`gate` of a route", GateSettings),
         ("One of `expects` of a route", Expectation),

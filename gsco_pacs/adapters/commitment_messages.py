@@ -28,11 +28,13 @@ def request_information(transaction_uid: str, named: Iterable[Named]) -> Dataset
 def read_request(information: Dataset) -> tuple[str, tuple[Named, ...]]:
     """The Transaction UID and the objects, each once; BadObjectError if it is not made as the standard demands."""
     try:
-        return _transaction(information), tuple(
-            dict.fromkeys(_named(item) for item in information.ReferencedSOPSequence)
-        )
+        named = tuple(dict.fromkeys(_named(item) for item in information.ReferencedSOPSequence))
+        transaction_uid = _transaction(information)
     except (AttributeError, TypeError, ValueError) as error:
         raise BadObjectError("The request names no transaction or no objects.") from error
+    if not named:
+        raise BadObjectError("The request names no objects.")
+    return transaction_uid, named
 
 
 def outcome_information(outcome: Outcome) -> Dataset:

@@ -91,6 +91,13 @@ class FileStore:
         """Where the instance's file lies."""
         return self.root / instance.path
 
+    def holds(self, path: str, size: int) -> bool:
+        """Whether a stored file is there with all its bytes."""
+        try:
+            return (self.root / path).stat().st_size == size
+        except FileNotFoundError:
+            return False
+
     def sweep(self) -> int:
         """Delete what processes that were killed left half written; returns how many files."""
         leftovers = [

@@ -25,6 +25,7 @@ from gsco_pacs.domain.completeness import Step
 from gsco_pacs.domain.fetch import FetchState
 from gsco_pacs.domain.job import Stage, State
 from gsco_pacs.domain.question import QuestionState
+from gsco_pacs.domain.storage import Holding
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -71,6 +72,8 @@ class InstanceRow(Base):
     __table_args__ = (
         UniqueConstraint("sop_instance_uid", "sha256"),
         Index("instance_of_study", "study_id", "revision"),
+        Index("instance_by_uid", "sop_instance_uid"),
+        Index("instance_by_holding", "holding"),
         CheckConstraint("kind IN ('kept', 'variant', 'corrected', 'attached', 'own')", name="instance_kind"),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -92,6 +95,10 @@ class InstanceRow(Base):
     address: Mapped[str] = mapped_column(String(64))
     received_at: Mapped[datetime]
     resent: Mapped[int] = mapped_column(default=0)
+    holding: Mapped[str] = mapped_column(String(8), default=Holding.HERE.value, server_default="here")
+    """Whether the bytes are still in the store; see domain.storage."""
+    kept_until: Mapped[datetime | None]
+    """A modality was promised that it is kept so long."""
 
 
 class AnnouncementRow(Base):
@@ -220,7 +227,9 @@ class ReportRow(Base):
     sop_instance_uid: Mapped[str] = mapped_column(String(64), unique=True)
     sha256: Mapped[str] = mapped_column(String(64))
     content: Mapped[bytes] = mapped_column(LargeBinary)
+    """Empty when it was deleted."""
     saved_at: Mapped[datetime]
+    deleted_at: Mapped[datetime | None]
 
 
 class DeliveryRow(Base):
@@ -263,6 +272,29 @@ class CommitmentRow(Base):
     """Owed: when it is asked (again). Asked: when the answer is overdue."""
     asked_at: Mapped[datetime | None]
     settled_at: Mapped[datetime | None]
+
+
+class PromiseRow(Base):
+    """A modality's request for storage commitment, what was promised, and whether it knows."""
+
+    __tablename__ = "promise"
+    __table_args__ = (
+        UniqueConstraint("calling_ae", "transaction_uid"),
+        Index("promise_due", "state", "due_at"),
+        CheckConstraint("state IN ('owed', 'reported', 'unreported')", name="promise_state"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    transaction_uid: Mapped[str] = mapped_column(String(64))
+    calling_ae: Mapped[str] = mapped_column(String(16))
+    committed: Mapped[list[Any]]
+    """SOP Class and Instance UID of each object that is kept."""
+    failed: Mapped[list[Any]]
+    """SOP Class and Instance UID of each other one, and the Failure Reason (0008,1197)."""
+    state: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str] = mapped_column(Text, default="")
+    asked_at: Mapped[datetime]
+    due_at: Mapped[datetime]
+    reported_at: Mapped[datetime | None]
 
 
 class QuestionRow(Base):

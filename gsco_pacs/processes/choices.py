@@ -58,6 +58,20 @@ def _as_archive(settings: DimseDestination | DicomwebDestination) -> ArchiveSett
     return TypeAdapter[ArchiveSettings](ArchiveSettings).validate_python(shared)
 
 
+def caller_back(ae_title: str, config: Config) -> CalledPeer | None:
+    """The sender ``ae_title`` where it takes reports of commitment; None if the configuration does not say."""
+    for sender in config.receiver.senders:
+        if sender.ae_title.strip() == ae_title and sender.call_back:
+            back = sender.call_back
+            tls = None
+            if back.tls:
+                key = f"receiver.senders.{ae_title}.call_back.tls"
+                tls = partial(tls_arguments, back.tls, back.host, key, config.absolute)
+            calling = config.receiver.ae_title
+            return CalledPeer(ae_title, back.host, back.port, calling, back.timeout_seconds, tls)
+    return None
+
+
 def called_peer(settings: DimseDestination | DimseArchive, key: str, config: Config) -> CalledPeer:
     """The peer whose settings stand at ``key``."""
     tls = None

@@ -12,7 +12,8 @@ from celery import Celery
 from gsco_pacs.adapters.announcements import Announcements
 from gsco_pacs.adapters.commitment_ledger import Commitments
 from gsco_pacs.adapters.corrections import Corrections
-from gsco_pacs.adapters.ledger import Ledger
+from gsco_pacs.adapters.ledger import Database, Ledger
+from gsco_pacs.adapters.promises import Promises
 from gsco_pacs.adapters.question_ledger import Questions
 from gsco_pacs.adapters.queue import NO_JOB, open_app, wake
 from gsco_pacs.adapters.upkeep import Upkeep
@@ -38,7 +39,7 @@ def run_housekeeper(config: Config) -> None:
     database = open_database(config)
     ledger, upkeep, app = Ledger(database), Upkeep(database), open_app(config)
     questions = Questions(database)
-    commitments = CommitmentCare(Commitments(database, config.retry), app)
+    commitments = CommitmentCare(database, config, app)
     watch = LeaseWatch(config.workers.lease_seconds)
     corrections, store = Corrections(database), open_store(config)
     outlooks = Outlooks(ledger, Announcements(database), corrections, config)
@@ -89,19 +90,22 @@ class LeaseWatch:
 
 
 class CommitmentCare:
-    """Ends requests for commitment that are overdue, and wakes a worker for what is to be asked."""
+    """Ends requests for commitment that are overdue, and wakes a worker for what is to be asked or reported."""
 
-    def __init__(self, commitments: Commitments, app: Celery) -> None:
-        self._commitments = commitments
+    def __init__(self, database: Database, config: Config, app: Celery) -> None:
+        self._commitments = Commitments(database, config.retry)
+        self._promises = Promises(database, config.receiver.commitment_days, config.retry)
         self._app = app
         self._woken_at = -WOKEN_AGAIN_AFTER_SECONDS
 
     def tend(self) -> None:
-        """One look; a worker that has something to ask wakes the next one itself."""
+        """One look; a worker that finds something to do wakes the next one itself."""
         if overdue := self._commitments.pass_deadlines():
             log.warning("%d objects have no commitment by the deadline.", overdue)
         since = time.monotonic() - self._woken_at
-        if since >= WOKEN_AGAIN_AFTER_SECONDS and self._commitments.is_due():
+        if since < WOKEN_AGAIN_AFTER_SECONDS:
+            return
+        if self._commitments.is_due() or self._promises.is_due():
             wake(self._app, NO_JOB, Stage.DELIVER)
             self._woken_at = time.monotonic()
 

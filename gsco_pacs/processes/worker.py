@@ -41,6 +41,7 @@ from gsco_pacs.ports import Asked, Generalist
 from gsco_pacs.processes.choices import open_destination, open_generalist, open_specialists, specialists_of
 from gsco_pacs.processes.commitment_desk import CommitmentDesk
 from gsco_pacs.processes.parts import open_database, open_store, start_logging
+from gsco_pacs.processes.promise_desk import PromiseDesk
 from gsco_pacs.processes.question_desk import QuestionDesk
 from gsco_pacs.settings.routes import RouteSettings
 from gsco_pacs.sr.evidence import Origin
@@ -126,15 +127,19 @@ class Desk:
         return CommitmentDesk(self._config, self._database)
 
     @cached_property
+    def _promises(self) -> PromiseDesk:
+        return PromiseDesk(self._config, self._database)
+
+    @cached_property
     def _confirmed(self) -> dict[str, int]:
         destinations = self._config.destinations.items()
         return {name: settings.confirm.tries for name, settings in destinations if settings.confirm}
 
     def work(self) -> None:
-        """Claim the most urgent job of the stage and do it, or else the oldest question; then ask what destinations keep."""
+        """Claim the most urgent job of the stage and do it, or else the oldest question; then what is to be confirmed."""
         self._decoder.forgive()
         self._work()
-        if self._stage is Stage.DELIVER and self._commitments.work():
+        if self._stage is Stage.DELIVER and any([self._commitments.work(), self._promises.work()]):
             self._pass_on_commitments()
 
     def _work(self) -> None:

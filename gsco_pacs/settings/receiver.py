@@ -5,7 +5,21 @@ from typing import Annotated
 from pydantic import Field
 
 from gsco_pacs.conditions import Settings
+from gsco_pacs.settings.tls import ClientTls
 from gsco_pacs.settings.values import AeTitle, Port, Seconds
+
+
+class CallBack(Settings):
+    """Where a sender takes reports of storage commitment, when the association that asked is over."""
+
+    host: str
+    """Its address."""
+    port: Port
+    """Its TCP port."""
+    timeout_seconds: Seconds = 30
+    """Longest wait for a connection and for each answer."""
+    tls: ClientTls | None = None
+    """Present: it is called over TLS."""
 
 
 class Sender(Settings):
@@ -15,6 +29,8 @@ class Sender(Settings):
     """Calling AE title, as the peer sends it."""
     addresses: tuple[str, ...] = ()
     """IP addresses that it may come from; empty: any."""
+    call_back: CallBack | None = None
+    """Where it takes reports of storage commitment."""
 
 
 class Receiver(Settings):
@@ -36,3 +52,5 @@ class Receiver(Settings):
     """An association in which nothing happens for this long is ended."""
     reserve_bytes: Annotated[int, Field(ge=0)] = 2_000_000_000
     """Free space that is kept: below it, images are refused with A700, which the sender retries."""
+    commitment_days: Annotated[float, Field(gt=0)] = 7
+    """An image to which the node committed itself towards a sender is kept at least so long, whatever `retention` says."""
