@@ -64,6 +64,8 @@ class Config(Settings):
     def _routes_name_what_exists(self) -> Self:
         for route in self.routes:
             _must_know(route.generalist, self.generalists, f"routes.{route.name}.generalist")
+            if route.ask:
+                _must_know(route.ask, self.archives, f"routes.{route.name}.ask")
             for destination in route.destinations:
                 _must_know(destination, self.destinations, f"routes.{route.name}.destinations")
         return self

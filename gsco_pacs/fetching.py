@@ -48,12 +48,24 @@ class Fetched:
         return "The archive did not send all that it lists."
 
 
-def count_instances(archive: Archive, study_instance_uid: str) -> int:
-    """How many objects the archive holds of a study; 0 if it does not know it.
+def count_instances(
+    archive: Archive, study_instance_uid: str, leave_out: Collection[str] = frozenset()
+) -> int:
+    """How many objects the archive holds of a study but for the series ``leave_out``; 0 if it does not know it.
 
     Where it does not count (the attribute is optional in C-FIND and QIDO-RS), its objects are listed and counted.
     Errors as in ports.Archive.
     """
+    if leave_out:
+        series = [
+            each
+            for each in archive.list_series(study_instance_uid)
+            if each.series_instance_uid not in leave_out
+        ]
+        counts = [each.instances for each in series if each.instances is not None]
+        if len(counts) == len(series):
+            return sum(counts)
+        return len(archive.list_instances(study_instance_uid, series))
     found = archive.find_studies(Criteria(study_instance_uid=study_instance_uid))
     if not found:
         return 0

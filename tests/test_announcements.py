@@ -10,6 +10,7 @@ from pynetdicom.association import Association
 
 from gsco_pacs.adapters.announcement_scp import AVAILABILITY, MPPS, AnnouncementScp
 from gsco_pacs.adapters.announcements import Announcements, Taken
+from gsco_pacs.adapters.archive_counts import ArchiveCounts
 from gsco_pacs.adapters.corrections import Corrections
 from gsco_pacs.adapters.ledger import Database, Ledger
 from gsco_pacs.adapters.storage_scp import StorageScp
@@ -179,7 +180,7 @@ def test_a_change_without_series_leaves_the_images_that_were_announced(announcem
 def test_an_arriving_study_is_looked_at_again_when_something_was_announced_or_came(
     announcements: Announcements, ledger: Ledger, database: Database
 ) -> None:
-    outlooks = Outlooks(ledger, announcements, Corrections(database), Config())
+    outlooks = Outlooks(ledger, announcements, Corrections(database), ArchiveCounts(database, 15), Config())
 
     def grounds() -> Grounds | None:
         (collecting,) = arriving = ledger.collecting()

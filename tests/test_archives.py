@@ -20,7 +20,7 @@ from gsco_pacs.domain.errors import (
 )
 from gsco_pacs.fetching import count_instances
 from gsco_pacs.ports import Archive
-from gsco_pacs.processes.choices import open_archive
+from gsco_pacs.processes.peers import open_archive
 from gsco_pacs.testing.archive import Scripted, ScriptedArchive
 from gsco_pacs.testing.phantoms import encoded, make_dx, phantom_uid
 from gsco_pacs.testing.servers import OrthancServer

@@ -10,6 +10,7 @@ from pydicom.uid import UID, ImplicitVRLittleEndian, JPEG2000Lossless
 from pynetdicom.dsutils import encode
 
 from gsco_pacs.adapters.announcements import Announcements
+from gsco_pacs.adapters.archive_counts import ArchiveCounts
 from gsco_pacs.adapters.arrivals import Registration
 from gsco_pacs.adapters.audit import Audit, StudyHistory
 from gsco_pacs.adapters.corrections import Corrections
@@ -110,7 +111,9 @@ class Node:
         self.corrections = Corrections(database)
         self.store = FileStore(folder / "store", 0)
         self._audit = Audit(database)
-        self._outlooks = Outlooks(self.ledger, Announcements(database), self.corrections, Config())
+        self._outlooks = Outlooks(
+            self.ledger, Announcements(database), self.corrections, ArchiveCounts(database, 15), Config()
+        )
 
     def take(self, *images: Dataset) -> list[Registration]:
         """Receive images and compare what came before."""

@@ -123,6 +123,22 @@ class AnnouncementRow(Base):
     changed_at: Mapped[datetime]
 
 
+class ArchiveCountRow(Base):
+    """What the archive of its route said last that it holds of an arriving study."""
+
+    __tablename__ = "archive_count"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(String(64), unique=True)
+    archive: Mapped[str]
+    instances: Mapped[int | None]
+    times: Mapped[int]
+    """Answered so in a row since the study's newest image of ``last_received_at``."""
+    last_received_at: Mapped[datetime]
+    failures: Mapped[int]
+    error: Mapped[str] = mapped_column(Text)
+    not_before: Mapped[datetime]
+
+
 class JobRow(Base):
     """One revision of a study on its way; the states and moves are those of domain.job."""
 

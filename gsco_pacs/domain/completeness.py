@@ -72,7 +72,7 @@ class Counted:
     archive: str
     instances: int
     times: int
-    """Answered so in a row, the first time after the newest image had come."""
+    """Answered so in a row since the newest image came."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,8 @@ class Standing:
     unannounced: int = 0
     """Images of this revision that no announcement names."""
     counted: Counted | None = None
+    unanswered: str = ""
+    """Why the archive did not answer the last question."""
     corrected: Corrected | None = None
 
 

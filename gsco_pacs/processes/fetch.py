@@ -19,9 +19,9 @@ from gsco_pacs.domain.job import SETTLED, State
 from gsco_pacs.domain.study import valid_uid
 from gsco_pacs.fetching import Fetched, fetch
 from gsco_pacs.ports import Archive
-from gsco_pacs.processes.choices import open_archive
 from gsco_pacs.processes.filing import open_intake
 from gsco_pacs.processes.parts import open_database, start_logging
+from gsco_pacs.processes.peers import open_archive
 from gsco_pacs.settings.archives import DimseArchive
 
 _MOST_STUDIES = 100

@@ -6,10 +6,12 @@ import threading
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 
 from celery import Celery
 
 from gsco_pacs.adapters.announcements import Announcements
+from gsco_pacs.adapters.archive_counts import ArchiveCounts
 from gsco_pacs.adapters.commitment_ledger import Commitments
 from gsco_pacs.adapters.corrections import Corrections
 from gsco_pacs.adapters.ledger import Database, Ledger
@@ -22,7 +24,9 @@ from gsco_pacs.domain.errors import TransientError
 from gsco_pacs.domain.job import Stage
 from gsco_pacs.intake import close_if_complete, compare_variants
 from gsco_pacs.outlook import Outlooks
+from gsco_pacs.processes.counting import Counting
 from gsco_pacs.processes.parts import open_database, open_store, start_logging
+from gsco_pacs.processes.peers import open_archive
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +46,9 @@ def run_housekeeper(config: Config) -> None:
     commitments = CommitmentCare(database, config, app)
     watch = LeaseWatch(config.workers.lease_seconds)
     corrections, store = Corrections(database), open_store(config)
-    outlooks = Outlooks(ledger, Announcements(database), corrections, config)
+    counts = ArchiveCounts(database, config.settle.ask_seconds)
+    outlooks = Outlooks(ledger, Announcements(database), corrections, counts, config)
+    counting = Counting(counts, partial(open_archive, config=config))
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -51,7 +57,7 @@ def run_housekeeper(config: Config) -> None:
         try:
             bring_back(upkeep, watch)
             compare_variants(corrections, store)
-            close_studies(ledger, outlooks)
+            close_studies(ledger, outlooks, counting)
             send_wake_ups(upkeep, questions, app)
             commitments.tend()
         except TransientError as error:
@@ -119,8 +125,8 @@ def bring_back(upkeep: Upkeep, watch: LeaseWatch) -> None:
         log.info("Jobs taken back from lost workers: %d, retries due: %d.", lost, due)
 
 
-def close_studies(ledger: Ledger, outlooks: Outlooks) -> None:
-    """Close what is complete; a study that cannot be closed keeps no other one open."""
+def close_studies(ledger: Ledger, outlooks: Outlooks, counting: Counting) -> None:
+    """Close what is complete, and ask archives about what is not; a study that cannot be closed keeps no other one open."""
     arriving = ledger.collecting()
     outlooks.refresh(arriving)
     for collecting in arriving:
@@ -128,6 +134,8 @@ def close_studies(ledger: Ledger, outlooks: Outlooks) -> None:
             outlook = outlooks.of(collecting, at := datetime.now(UTC))
             if outlook and close_if_complete(ledger, collecting, outlook, at):
                 log.info("Job %d: the study is closed.", collecting.job_id)
+            elif outlook:
+                counting.ask(collecting.study_instance_uid, outlook, at)
         except TransientError:
             raise
         except Exception:

@@ -7,7 +7,7 @@ from gsco_pacs.adapters.ledger import Database
 from gsco_pacs.adapters.promises import Promise, Promises
 from gsco_pacs.config import Config
 from gsco_pacs.domain.errors import GscoError
-from gsco_pacs.processes.choices import caller_back
+from gsco_pacs.processes.peers import caller_back
 
 log = logging.getLogger(__name__)
 

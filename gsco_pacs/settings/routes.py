@@ -56,6 +56,8 @@ class RouteSettings(Settings):
     """Overrides settle.quiet_seconds (10 is usual for stat)."""
     deadline_seconds: Seconds | None = None
     """Overrides settle.deadline_seconds."""
+    ask: Name | None = None
+    """One of `archives`: asked how many instances it holds; a study closes early when as many are here, and is held open while fewer are."""
     expects: tuple[Expectation, ...] = ()
     """What every study of the route has; it closes early when all is here and is held open to the deadline while not."""
     destinations: tuple[Name, ...] = Field(min_length=1)

@@ -15,6 +15,8 @@ class Settle(Settings):
     """No new image of the study for this long, and nothing is known to be missing."""
     settle_seconds: Seconds = 5
     """No new image for this long after everything that the route expects has come."""
+    ask_seconds: Seconds = 15
+    """Between two questions to the archive of a route (`ask`); it must give the same number twice."""
     deadline_seconds: Seconds = 3600
     """A study is closed this long after its first image, whatever is missing; the draft then says so."""
 

@@ -117,6 +117,8 @@ def _known(standing: Standing) -> Iterator[str]:
     for announced in standing.announced:
         if not announced.missing and announced.step is not Step.IN_PROGRESS:
             yield _whole(announced)
+    if standing.unanswered:
+        yield f"The archive did not answer: {standing.unanswered}"
     corrected = standing.corrected
     if corrected and not corrected.left:
         yield f"{', '.join(corrected.keywords)} were corrected in {corrected.images} images."
