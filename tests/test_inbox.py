@@ -111,6 +111,19 @@ def test_what_is_taken_in_is_filed_in_the_order_of_arrival_and_leaves_the_inbox(
     assert node.waiting() == []
 
 
+def test_what_comes_after_a_long_silence_is_filed_and_leaves_the_inbox_without_an_end(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gsco_pacs.processes.filing._FORGET_SECONDS", 0.1)
+    node.filing.start()
+    time.sleep(0.5)
+    node.take(make_ct())
+    time.sleep(0.5)
+    assert len(node.rows()) == 1
+    assert node.waiting() == []
+    node.filing.stop()
+
+
 def test_what_a_killed_receiver_acknowledged_is_filed_by_the_next(node: Node, tmp_path: Path) -> None:
     killed_receiver(tmp_path, 1, 2, 3)
     assert len(node.waiting()) == 3

@@ -1,10 +1,11 @@
 """The receiver as it runs: real processes that are killed, many associations, and peers that do nothing."""
 
+import os
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from itertools import pairwise
@@ -15,6 +16,8 @@ from sys import executable
 from typing import Any
 
 import pytest
+from pynetdicom import AE, build_context
+from pynetdicom.association import Association
 from sqlalchemy import text
 
 from gsco_pacs.adapters.database import migrate, open_engine
@@ -51,6 +54,7 @@ class Receiver:
                 [executable, "-m", "gsco_pacs", "--config", str(self.file), "receiver"],
                 stdout=log,
                 stderr=log,
+                start_new_session=True,
             )
         until = time.monotonic() + 30
         while not self._listens():
@@ -72,6 +76,10 @@ class Receiver:
     def _listens(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def unfiled(self) -> list[Path]:
+        """What is acknowledged and has no row yet, or just has one."""
+        return [path for path in (self.config.state_dir / "store" / "inbox").rglob("*") if path.is_file()]
 
     def stored(self) -> dict[str, str]:
         """SOP Instance UID -> hash of every row, after looking at its file."""
@@ -106,6 +114,11 @@ def storescu(receiver: Receiver, files: Iterable[str]) -> "subprocess.Popen[str]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
+def code(sender: "subprocess.Popen[str]") -> int:
+    sender.communicate(timeout=60)
+    return sender.returncode
+
+
 def acknowledged(said: str) -> list[str]:
     """The files that a storescu got 0x0000 for."""
     lines = [
@@ -116,6 +129,39 @@ def acknowledged(said: str) -> list[str]:
         for line, after in pairwise(lines)
         if "Sending file:" in line and "Success" in after
     ]
+
+
+def associate(receiver: Receiver) -> Association:
+    ae = AE("MODALITY")
+    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 30
+    return ae.associate(
+        "127.0.0.1", receiver.port, [build_context("1.2.840.10008.1.1")], receiver.config.receiver.ae_title
+    )
+
+
+def wire(association: Association) -> socket.socket:
+    assert association.dul.socket is not None
+    assert association.dul.socket.socket is not None
+    return association.dul.socket.socket
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def private_bytes(pid: int) -> int:
+    """Memory of a process that it does not share."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Private_"))
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
 
 
 @pytest.fixture
@@ -138,15 +184,82 @@ def test_a_receiver_that_is_killed_at_any_moment_loses_nothing_that_it_acknowled
             uid_of |= files
             senders.append(storescu(receiver, files))
         time.sleep(moments.uniform(0.05, 0.6))
-        process.send_signal(signal.SIGKILL)
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         taken |= {
             uid_of[file] for sender in senders for file in acknowledged(sender.communicate(timeout=60)[0])
         }
     with receiver.running():
-        pass
+        assert eventually(lambda: not receiver.unfiled())
     assert len(taken) > 50
     assert taken <= receiver.stored().keys()
-    assert [
-        path for path in (receiver.config.state_dir / "store" / "inbox").rglob("*") if path.is_file()
-    ] == []
+
+
+def test_one_of_its_processes_that_is_killed_loses_nothing_and_is_replaced(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    files = write(tmp_path / "files", range(200))
+    with receiver.running() as process:
+        assert eventually(lambda: len(children(process.pid)) == receiver.config.receiver.processes)
+        before = children(process.pid)
+        senders = [storescu(receiver, files) for _ in range(3)]
+        time.sleep(0.3)
+        os.kill(before[0], signal.SIGKILL)
+        taken = {files[f] for sender in senders for f in acknowledged(sender.communicate(timeout=60)[0])}
+        assert eventually(lambda: len(set(children(process.pid)) - {before[0]}) == len(before))
+        assert eventually(lambda: not receiver.unfiled())
+        assert code(storescu(receiver, files)) == 0
+    assert taken <= receiver.stored().keys()
+    assert len(taken) > 50
+
+
+def test_when_the_receiver_is_killed_its_processes_end_and_free_the_port(receiver: Receiver) -> None:
+    process = receiver.start()
+    assert eventually(lambda: len(children(process.pid)) == 2)
+    before = children(process.pid)
+    process.kill()
+    process.wait()
+    assert eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in before))
+    with receiver.running():
+        pass
+
+
+def test_a_hundred_associations_may_be_open_and_one_more_is_rejected(receiver: Receiver) -> None:
+    with receiver.running():
+        held = [associate(receiver) for _ in range(100)]
+        assert all(association.is_established for association in held)
+        time.sleep(0.2)  # each process tells the others every tenth of a second how many it has
+        more = associate(receiver)
+        assert more.is_rejected
+        assert held[0].send_c_echo().Status == held[-1].send_c_echo().Status == 0x0000
+        for association in held:
+            association.release()
+        assert eventually(lambda: associate(receiver).is_established)
+
+
+def test_24_associations_store_while_others_do_nothing(receiver: Receiver, tmp_path: Path) -> None:
+    with receiver.running():
+        idle = [associate(receiver) for _ in range(3)]
+        silent = socket.create_connection(("127.0.0.1", receiver.port))
+        stalled = associate(receiver)
+        wire(stalled).sendall(b"\4\0\0\1\0\0\0\0")  # a P-DATA-TF PDU that does not go on
+        senders = [
+            storescu(receiver, write(tmp_path / f"{n}", range(10 * n, 10 * n + 10))) for n in range(24)
+        ]
+        assert [code(sender) for sender in senders] == 24 * [0]
+        assert [association.send_c_echo().Status for association in idle] == 3 * [0x0000]
+        for association in (*idle, stalled):
+            association.abort()
+        silent.close()
+    assert len(receiver.stored()) == 240
+
+
+def test_memory_stays_flat_however_many_images_come(receiver: Receiver, tmp_path: Path) -> None:
+    files = write(tmp_path / "files", range(300))
+    with receiver.running() as process:
+        sizes = []
+        for _ in range(4):
+            assert [code(s) for s in [storescu(receiver, files) for _ in range(2)]] == [0, 0]
+            assert eventually(lambda: not receiver.unfiled())
+            sizes.append(sum(private_bytes(pid) for pid in children(process.pid)))
+    assert sizes[-1] - sizes[0] < 4 << 20, sizes

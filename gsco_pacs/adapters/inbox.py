@@ -142,13 +142,19 @@ class Left:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[bool]:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    """Whether ``folder`` is there and nobody else holds it; nobody else does in the meantime."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:  # another receiver that starts has just filed it
+        yield False
+        return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        is_free = folder.exists()
     except BlockingIOError:
-        yield False
-    else:
-        yield True
+        is_free = False
+    try:
+        yield is_free
     finally:
         os.close(descriptor)
 

@@ -9,6 +9,7 @@ from pynetdicom import AE
 
 from gsco_pacs.adapters.c_store import StoreAnswer, StoreRequest
 from gsco_pacs.adapters.dimse_service import Service, peer_of
+from gsco_pacs.adapters.doors import Doors, Seat
 from gsco_pacs.adapters.p_data import PDataUpperLayer
 from gsco_pacs.adapters.store_status import status_of
 from gsco_pacs.adapters.transfer_syntaxes import supported_contexts
@@ -44,8 +45,10 @@ class StorageScp:
         on_store: Callable[[Incoming], None],
         on_refusal: Callable[[Refusal], None],
         services: Sequence[Service] = (),
+        seat: Seat | None = None,
     ) -> None:
         self._settings = settings
+        self._seat = seat or Seat(Doors())
         self._services = services
         self._on_store = on_store
         self._on_refusal = on_refusal
@@ -63,20 +66,16 @@ class StorageScp:
     def start(self) -> None:
         """Listen; ConfigError if the address can't be used."""
         address = (self._settings.host, self._settings.port)
-        try:
-            self._server = PromptServer(
-                self._ae,
-                address,
-                supported_contexts(),
-                self._gate,
-                self._on_c_store,
-                PDataUpperLayer,
-                self._services,
-            )
-        except OSError as error:
-            raise ConfigError(
-                f"receiver: can't listen on {address[0]} port {address[1]}: {error.strerror}."
-            ) from error
+        self._server = PromptServer(
+            self._ae,
+            self._seat,
+            address,
+            supported_contexts(),
+            self._gate,
+            self._on_c_store,
+            PDataUpperLayer,
+            self._services,
+        )
         Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="storage-scp", daemon=True
         ).start()
@@ -134,7 +133,8 @@ class StorageScp:
 
     def _is_full(self) -> bool:
         established = [a for a in self._ae.active_associations if a.is_established]
-        return len(established) >= self._settings.maximum_associations
+        here_and_there = len(established) + self._seat.associations_of_others()
+        return here_and_there >= self._settings.maximum_associations
 
     def _on_c_store(self, association: PromptAssociation, request: StoreRequest) -> StoreAnswer:
         incoming = Incoming(

@@ -30,6 +30,7 @@ from pynetdicom.transport import AddressInformation, AssociationServer, Associat
 
 from gsco_pacs.adapters.c_store import Command, StoreAnswer, StoreRequest, store_request
 from gsco_pacs.adapters.dimse_service import EVENTS, Operations, Service
+from gsco_pacs.adapters.doors import Seat
 from gsco_pacs.adapters.dul import LOOK_AROUND_MS, PromptUpperLayer
 
 LOGGER = logging.getLogger(__name__)
@@ -217,11 +218,10 @@ class PromptAssociation(Association):
 class PromptServer(AssociationServer):
     """Listens, and makes a PromptAssociation of each connection."""
 
-    request_queue_size = 128
-
     def __init__(
         self,
         ae: AE,
+        seat: Seat,
         address: tuple[str, int],
         contexts: list[PresentationContext],
         gate: Gate,
@@ -233,7 +233,32 @@ class PromptServer(AssociationServer):
         self.on_store = on_store
         self.upper_layer = upper_layer
         self.operations = Operations(services)
-        super().__init__(ae, address, ae.ae_title, [*contexts, *self.operations.contexts])
+        self._seat = seat
+        self._door = seat.door(*address)
+        super().__init__(ae, self._door.getsockname(), ae.ae_title, [*contexts, *self.operations.contexts])
+
+    def server_bind(self) -> None:
+        """Take the door for the socket, which listens already."""
+        cast(socket.socket, self.socket).close()
+        self.socket = self._door
+
+    def server_activate(self) -> None:
+        """Nothing to do."""
+
+    def server_close(self) -> None:
+        """Close this process's end; others may go on listening."""
+        self._door.close()
+
+    def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
+        """Accept a connection; BlockingIOError if another process did."""
+        self._seat.be_courteous()
+        return super().get_request()
+
+    def service_actions(self) -> None:
+        """Called several times a second."""
+        super().service_actions()
+        open_now = self.ae.active_associations
+        self._seat.count(len(open_now), len([a for a in open_now if a.is_established]))
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002 - the base class asks so
         """Close a connection unheard if the AE has as many as it may have, negotiating or established."""

@@ -1,6 +1,5 @@
 """All processes of the node on one machine: started together, restarted when they die, stopped together."""
 
-import ctypes
 import fcntl
 import logging
 import os
@@ -11,20 +10,20 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from gsco_pacs.adapters.database import migrate
 from gsco_pacs.config import Config
 from gsco_pacs.domain.errors import ConfigError
 from gsco_pacs.domain.job import Stage
-from gsco_pacs.processes.parts import start_logging
+from gsco_pacs.processes.parts import end_with_parent, start_logging
 
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 20.0
 """A process that has not ended this long after SIGTERM is killed; its job comes back at the next start."""
 RESTART_SECONDS = 2.0
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass
@@ -37,14 +36,9 @@ class _Child:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "gsco_pacs", "--config", str(config_file), *self.arguments],
             start_new_session=True,
-            preexec_fn=_end_with_parent,  # noqa: PLW1509 - the node has one thread
+            preexec_fn=partial(end_with_parent, os.getpid()),  # noqa: PLW1509 - the node has one thread
         )
         self.started = time.monotonic()
-
-
-def _end_with_parent() -> None:
-    # Even if the node is killed by SIGKILL: a receiver that goes on would keep the port (prctl(2)).
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _alone(config: Config) -> int:

@@ -1,7 +1,9 @@
-"""What every process starts with: the log and the ledger's database."""
+"""What every process starts with: the log, the ledger's database, and the will to end with its parent."""
 
+import ctypes
 import logging
 import os
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -14,6 +16,7 @@ from gsco_pacs.adapters.ledger import Database
 from gsco_pacs.config import Config
 
 _ESCAPED = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+_PR_SET_PDEATHSIG = 1
 
 
 def start_logging(process: str) -> None:
@@ -43,6 +46,20 @@ def _keep_headers_out_of_the_log() -> None:
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
     warnings.filterwarnings("ignore", module="pydicom")
+
+
+def end_with_parent(parent: int) -> None:
+    """Have this process get SIGTERM when ``parent`` ends, even by SIGKILL: it would keep the port otherwise (prctl(2))."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def check_database(config: Config) -> None:
+    """ConfigError unless the database is at the schema of this version; nothing is left open."""
+    engine = open_engine(config.database_url)
+    check_schema(engine)
+    engine.dispose()
 
 
 def open_database(config: Config) -> Database:

@@ -1,48 +1,82 @@
-"""The receiver: the Storage and Verification SCP, with the first half of walk 1 behind it."""
+"""The receiver: processes that share its port. They are forked, so that what is loaded is in memory once."""
 
 import ctypes
 import gc
 import logging
+import os
 import signal
-import threading
+import time
+from types import FrameType
 
-from gsco_pacs.adapters.ledger import Ledger
-from gsco_pacs.adapters.storage_scp import StorageScp
+from gsco_pacs.adapters.doors import Doors, Seat
 from gsco_pacs.config import Config
-from gsco_pacs.domain.errors import TransientError
-from gsco_pacs.domain.incoming import Refusal
-from gsco_pacs.processes.filing import open_intake
-from gsco_pacs.processes.parts import open_database, open_store, start_logging
-from gsco_pacs.processes.services import services
+from gsco_pacs.processes.parts import check_database, end_with_parent, open_store, start_logging
+from gsco_pacs.processes.reception import receive_studies
 
 log = logging.getLogger(__name__)
 
+_RESTART_SECONDS = 2.0
 _M_ARENA_MAX = -8
 """mallopt(3)'s number for how many heaps threads may have."""
 
 
+class _Stopped(BaseException):
+    """SIGTERM or SIGINT came."""
+
+
 def run_receiver(config: Config) -> None:
-    """Take in studies until SIGTERM or SIGINT; running associations are ended, nothing acknowledged is lost."""
+    """Keep receiver.processes processes at work until SIGTERM or SIGINT; ConfigError if the port can't be used."""
     start_logging("receiver")
+    running: dict[int, int] = {}
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
     # Each association brings two threads; what they leave in heaps of their own is never given back.
     ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
-    database = open_database(config)
-    ledger = Ledger(database)
-    open_store(config).sweep()
-
-    def on_refusal(refusal: Refusal) -> None:
-        try:
-            ledger.refuse(refusal.peer, refusal.what, refusal.reason)
-        except TransientError as error:
-            log.warning("A refusal could not be recorded: %s", error)
-
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    with open_intake(config, database) as on_store:
-        scp = StorageScp(config.receiver, on_store, on_refusal, services(config, database, on_refusal))
-        scp.start()
-        # What is loaded by now stays: the collector need not look at it again with every few images.
+    try:
+        check_database(config)
+        open_store(config).sweep()
+        doors = Doors(config.receiver.processes)
+        doors.open(config.receiver.host, config.receiver.port)
+        # What is loaded by now stays: no collector need look at it, nor copy its pages.
         gc.freeze()
-        stop.wait()
-        scp.stop()
+        for seat in range(config.receiver.processes):
+            running[_forked(config, doors, seat)] = seat
+        while True:
+            pid, status = os.wait()
+            seat, code = running.pop(pid), os.waitstatus_to_exitcode(status)
+            log.error("A receiver process ended with code %d and is started again.", code)
+            time.sleep(_RESTART_SECONDS)
+            running[_forked(config, doors, seat)] = seat
+    except _Stopped:
+        _end(running)
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    raise _Stopped
+
+
+def _forked(config: Config, doors: Doors, seat: int) -> int:
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        end_with_parent(parent)
+        receive_studies(config, Seat(doors, seat))
+    except _Stopped:
+        pass
+    except BaseException:
+        log.exception("A receiver process failed.")
+        os._exit(1)
+    logging.shutdown()
+    os._exit(0)  # the rest of the stack is the parent's
+
+
+def _end(running: dict[int, int]) -> None:
+    """Let each process finish the object in hand; whoever started the receiver kills it if that takes too long."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    for pid in running:
+        os.kill(pid, signal.SIGTERM)
+    for pid in running:
+        os.waitpid(pid, 0)

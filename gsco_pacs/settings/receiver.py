@@ -48,6 +48,8 @@ class Receiver(Settings):
     """Largest P-DATA PDU that the node takes, in bytes."""
     maximum_associations: Annotated[int, Field(ge=1)] = 100
     """Associations at a time; more are rejected as transient."""
+    processes: Annotated[int, Field(ge=1, le=64)] = 2
+    """Processes that share the port. One uses little more than one processor."""
     idle_seconds: Seconds = 60
     """An association in which nothing happens for this long is ended."""
     reserve_bytes: Annotated[int, Field(ge=0)] = 2_000_000_000

@@ -1,0 +1,38 @@
+"""One of the receiver's processes: the Storage and Verification SCP, with the first half of walk 1 behind it."""
+
+import logging
+import signal
+import threading
+
+from gsco_pacs.adapters.doors import Seat
+from gsco_pacs.adapters.ledger import Ledger
+from gsco_pacs.adapters.storage_scp import StorageScp
+from gsco_pacs.config import Config
+from gsco_pacs.domain.errors import TransientError
+from gsco_pacs.domain.incoming import Refusal
+from gsco_pacs.processes.filing import open_intake
+from gsco_pacs.processes.parts import open_database
+from gsco_pacs.processes.services import services
+
+log = logging.getLogger(__name__)
+
+
+def receive_studies(config: Config, seat: Seat) -> None:
+    """Take in studies until SIGTERM or SIGINT; running associations are ended, nothing acknowledged is lost."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    database = open_database(config)
+    ledger = Ledger(database)
+
+    def on_refusal(refusal: Refusal) -> None:
+        try:
+            ledger.refuse(refusal.peer, refusal.what, refusal.reason)
+        except TransientError as error:
+            log.warning("A refusal could not be recorded: %s", error)
+
+    with open_intake(config, database) as on_store:
+        scp = StorageScp(config.receiver, on_store, on_refusal, services(config, database, on_refusal), seat)
+        scp.start()
+        stop.wait()
+        scp.stop()
