@@ -32,6 +32,14 @@ def send(
 
 
 @network.command()
+def dicomweb(context: typer.Context) -> None:
+    """Take studies by STOW-RS."""
+    from gsco_pacs.processes.dicomweb import run_dicomweb
+
+    run_dicomweb(load_config(context.obj))
+
+
+@network.command()
 def fetch(
     context: typer.Context,
     archive: Annotated[str, typer.Option("--from", help="One of `archives`.")],

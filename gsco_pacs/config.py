@@ -14,6 +14,7 @@ from gsco_pacs.domain.errors import ConfigError
 from gsco_pacs.settings.archives import ArchiveSettings
 from gsco_pacs.settings.decoding import Decoding
 from gsco_pacs.settings.destinations import DestinationSettings
+from gsco_pacs.settings.dicomweb import Dicomweb
 from gsco_pacs.settings.generalists import (
     GeneralistSettings,
     OpenAIGeneralist,
@@ -52,6 +53,8 @@ class Config(Settings):
     """The PACS that may be asked what they hold and fetched from."""
     routes: tuple[RouteSettings, ...] = ()
     """Tried in this order."""
+    dicomweb: Dicomweb | None = None
+    """The STOW-RS service; not there unless it is configured."""
     retry: Retry = Retry()
     workers: Workers = Workers()
     decoding: Decoding = Decoding()

@@ -21,6 +21,7 @@ from gsco_pacs.settings.destinations import (
     DimseDestination,
     FolderDestination,
 )
+from gsco_pacs.settings.dicomweb import Dicomweb, HttpsTls, WebSender
 from gsco_pacs.settings.generalists import OpenAIGeneralist, StructuredGeneralist, TransformersGeneralist
 from gsco_pacs.settings.receiver import CallBack, Sender
 from gsco_pacs.settings.routes import GateSettings, RouteSettings
@@ -78,6 +79,9 @@ def configuration() -> str:
         ("`confirm` of a destination", Confirmation),
         ("`tls` of a peer that the node calls", ClientTls),
         ("A destination of kind `folder`", FolderDestination),
+        ("`dicomweb`", Dicomweb),
+        ("One of `dicomweb.senders`", WebSender),
+        ("`tls` of `dicomweb`", HttpsTls),
         ("An archive of kind `dimse`", DimseArchive),
         ("An archive of kind `dicomweb`", DicomwebArchive),
     ]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gsco_pacs.domain.errors import ConfigError
+from gsco_pacs.settings.dicomweb import HttpsTls
 from gsco_pacs.settings.tls import ClientTls, ServerTls
 
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"
@@ -44,6 +45,13 @@ def client_context(settings: ClientTls, key: str, absolute: Callable[[Path], Pat
         context.load_default_certs()
     else:
         _load_authorities(context, absolute(settings.authorities), key)
+    return context
+
+
+def https_context(settings: HttpsTls, key: str, absolute: Callable[[Path], Path]) -> ssl.SSLContext:
+    """The DICOMweb service's side; ConfigError that names the key whose file can't be used."""
+    context = _context(ssl.PROTOCOL_TLS_SERVER)
+    _load_own(context, absolute(settings.certificate), absolute(settings.private_key), key)
     return context
 
 

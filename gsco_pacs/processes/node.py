@@ -53,7 +53,7 @@ def _alone(config: Config) -> int:
 
 
 def run_node(config: Config, config_file: Path, *, web: bool) -> None:
-    """Run receiver, housekeeper, the three workers and, if wanted, the web pages until SIGTERM or SIGINT."""
+    """Run receiver, housekeeper, the three workers and, if wanted, DICOMweb and the web pages until SIGTERM or SIGINT."""
     start_logging("node")
     lock = _alone(config)
     migrate(config.database_url)
@@ -61,6 +61,7 @@ def run_node(config: Config, config_file: Path, *, web: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     commands = [("receiver",), ("housekeeper",), *(("worker", stage.value) for stage in Stage)]
+    commands += [("dicomweb",)] if config.dicomweb else []
     children = [_Child(arguments) for arguments in [*commands, *([("web",)] if web else [])]]
     for child in children:
         child.start(config_file)
