@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom import uid
+from pydicom import dcmread, uid
 from pydicom.pixels.utils import pixel_array
 
 from gsco_pacs.domain.errors import BadObjectError
@@ -24,6 +24,9 @@ HEADING = (
     "|---|---|---|---|---|---|---|"
 )
 _SECOND = {
+    uid.ImplicitVRLittleEndian: "by hand",
+    uid.ExplicitVRLittleEndian: "by hand",
+    uid.ExplicitVRBigEndian: "by hand",
     uid.JPEGBaseline8Bit: "gdcm",
     uid.JPEGLSLossless: "gdcm",
     uid.JPEGLSNearLossless: "gdcm",
@@ -58,8 +61,7 @@ def compared(paths: Iterable[Path]) -> Iterator[tuple[tuple[str, str, str], str,
             str(header.PhotometricInterpretation),
             f"{header.BitsStored} of {header.BitsAllocated}",
         )
-        second = _SECOND.get(syntax, "")
-        other = _second(image, second) if second else None
+        second, other = second_values(image)
         difference = None if other is None else int(np.abs(values.astype(np.int64) - other).max())
         yield kind, PLUGINS[syntax] or "pydicom", second if other is not None else "", difference
 
@@ -79,14 +81,56 @@ def table(paths: Iterable[Path]) -> list[str]:
     return rows
 
 
+def second_values(image: ImageFile) -> tuple[str, NDArray[Any] | None]:
+    """The second decoder of the image's syntax, and the last frame as it decodes it; None if it can't."""
+    name = _SECOND.get(image.transfer_syntax_uid, "")
+    return name, _second(image, name) if name else None
+
+
 def _second(image: ImageFile, name: str) -> NDArray[Any] | None:
     if name == "dcmdjpeg":
         return _by_dcmtk(image)
+    if not image.transfer_syntax_uid.is_encapsulated:
+        return _by_hand(image)
     try:
         values: NDArray[Any] = pixel_array(image.path, index=image.frames - 1, decoding_plugin=name)
     except (RuntimeError, ValueError):
         return None
     return values
+
+
+def _by_hand(image: ImageFile) -> NDArray[Any]:
+    """The last frame of native values, cell by cell as PS3.5 section 8 has it: numpy alone, with pydicom's bytes."""
+    ds = dcmread(image.path)
+    rows, columns, samples = ds.Rows, ds.Columns, ds.get("SamplesPerPixel", 1)
+    count, bits = rows * columns * samples, ds.BitsAllocated
+    if bits == 1:
+        packed = np.unpackbits(np.frombuffer(ds.PixelData, np.uint8), bitorder="little")
+        return packed[(image.frames - 1) * count :][:count].reshape(rows, columns)
+    photometric = ds.PhotometricInterpretation
+    order = "<" if image.transfer_syntax_uid.is_little_endian else ">"
+    if bits == 8 and order == ">" and ds["PixelData"].VR == "OW":
+        ds.PixelData = np.frombuffer(ds.PixelData, ">u2").astype("<u2").tobytes()
+    cells = np.frombuffer(ds.PixelData, f"{order}{'iu'[not ds.PixelRepresentation]}{bits // 8}")
+    if photometric == "YBR_FULL_422":
+        last = cells[: image.frames * count * 2 // 3].reshape(image.frames, -1)[-1].reshape(-1, 4)
+        values = last[:, [0, 2, 3, 1, 2, 3]].reshape(rows, columns, 3)
+    else:
+        values = cells[: image.frames * count].reshape(image.frames, -1)[-1]
+        planes = values.reshape(samples, rows, columns)
+        planar = samples > 1 and ds.PlanarConfiguration
+        values = np.moveaxis(planes, 0, -1) if planar else values.reshape(rows, columns, samples)
+    if photometric.startswith("YBR"):
+        return _rgb(values)
+    values = values >> (ds.HighBit + 1 - ds.BitsStored)
+    return np.asarray(values[..., 0] if samples == 1 else values)
+
+
+def _rgb(ybr: NDArray[Any]) -> NDArray[Any]:
+    """Full-range YBR as RGB (PS3.3 C.7.6.3.1.2, the inverse of its equations)."""
+    y, cb, cr = (ybr[..., n].astype(np.float64) - (0, 128, 128)[n] for n in range(3))
+    mixed = np.stack([y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb], axis=-1)
+    return np.clip(np.floor(mixed + 0.5), 0, 255).astype(np.uint8)
 
 
 def _by_dcmtk(image: ImageFile) -> NDArray[Any] | None:

@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from pydicom import dcmread, uid
 from pydicom.pixels.decoders.base import get_decoder
 
+from gsco_pacs.adapters.transfer_syntaxes import TRANSFER_SYNTAXES
 from gsco_pacs.domain.errors import BadObjectError, TransientError
 from gsco_pacs.pixels.decoding import IN_PROCESS, PLUGINS
 from gsco_pacs.pixels.opening import check_size, open_image
 from tests.decoder_table import compared, packaged, table
+from tests.made_images import Row, measured
+from tests.made_images import table as made_table
 from tests.stored_images import GDCM_WRITES, asymmetric, packaged_file, written
 
 LOSSLESS = [
@@ -219,6 +222,23 @@ def test_every_real_file_is_decoded_alike_by_a_second_decoder(shared_data: Path)
     ]
     assert len(differences) >= 40
     assert set(differences) == {0}
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
+    return measured(tmp_path_factory.mktemp("made"))
+
+
+def test_every_form_of_every_accepted_syntax_comes_back_as_it_was_put_in_and_as_a_second_decoder_has_it(
+    rows: list[Row],
+) -> None:
+    assert [row for row in rows if row.from_truth > row.tolerance or row.from_second != 0] == []
+    assert {row.syntax for row in rows} == {syntax.name for syntax in TRANSFER_SYNTAXES}
+
+
+def test_the_table_of_made_images_in_the_docs_is_the_one_that_is_measured(rows: list[Row]) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "pixels.md").read_text(encoding="utf-8")
+    assert [line for line in made_table(rows) if line not in page] == []
 
 
 def test_the_table_of_decoders_in_the_docs_is_the_one_that_is_measured() -> None:
