@@ -23,6 +23,7 @@ from gsco_pacs.settings.generalists import (
 )
 from gsco_pacs.settings.processes import Equipment, Retry, Web, Workers
 from gsco_pacs.settings.receiver import Receiver
+from gsco_pacs.settings.retention import Retention
 from gsco_pacs.settings.routes import RouteSettings
 from gsco_pacs.settings.settle import Settle
 from gsco_pacs.settings.values import Name
@@ -58,6 +59,7 @@ class Config(Settings):
     retry: Retry = Retry()
     workers: Workers = Workers()
     decoding: Decoding = Decoding()
+    retention: Retention = Retention()
     web: Web = Web()
     equipment: Equipment = Equipment()
     base: Path = Field(default=Path(), exclude=True)

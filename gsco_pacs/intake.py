@@ -70,9 +70,13 @@ def take_in(
 
 
 def file(arrivals: Sequence[Arrival], inbox: "Inbox", ledger: "Ledger") -> None:
-    """Give acknowledged images their names in the store and their rows; their records may be forgotten then."""
+    """Give acknowledged images their names in the store and their rows; their records may be forgotten then.
+
+    Once more their names after their rows: of one that came before, the former bytes may just have been deleted.
+    """
     inbox.publish(arrivals)
     ledger.register([(arrival.instance, arrival.peer) for arrival in arrivals])
+    inbox.publish(arrivals)
 
 
 def take_up(left: "Left", keywords: frozenset[str]) -> Arrival:

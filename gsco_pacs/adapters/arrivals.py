@@ -12,6 +12,7 @@ from gsco_pacs.adapters.refusals import note_once
 from gsco_pacs.adapters.tables import InstanceRow, JobRow, QuestionRow, ReportRow, StudyRow
 from gsco_pacs.domain.correction import OF_THE_WHOLE_STUDY
 from gsco_pacs.domain.job import Event, Stage, State
+from gsco_pacs.domain.storage import Holding
 from gsco_pacs.domain.study import Instance, Peer
 
 _SR_CLASSES = "1.2.840.10008.5.1.4.1.1.88."
@@ -62,7 +63,11 @@ _OWN = (
     .union_all(select(QuestionRow.id).where(QuestionRow.sop_instance_uid == bindparam("uid")))
 )
 _REVISION = select(func.max(JobRow.revision)).where(JobRow.study_id == bindparam("study"))
-_RESENT = update(InstanceRow).where(InstanceRow.id == bindparam("row")).values(resent=InstanceRow.resent + 1)
+_RESENT = (
+    update(InstanceRow)
+    .where(InstanceRow.id == bindparam("row"))
+    .values(resent=InstanceRow.resent + 1, holding=Holding.HERE)
+)
 _TOUCH = (
     update(JobRow)
     .where(JobRow.study_id == bindparam("study"), JobRow.state == State.COLLECTING)

@@ -125,6 +125,8 @@ class ReportLine:
     series_instance_uid: str
     sha256: str
     saved_at: datetime
+    deleted_at: datetime | None
+    """When its bytes were deleted, because its destinations keep it."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,8 @@ class Received:
     address: str
     received_at: datetime
     resent: int
+    holding: str
+    """Whether its bytes are still here; see domain.storage."""
     header: dict[str, Any]
     changes: dict[str, Any] | None
     """Keyword -> former and newer value, against what came before under its SOP Instance UID."""
@@ -252,9 +256,11 @@ class Audit:
         query = select(ReportRow.content).where(ReportRow.sop_instance_uid == sop_instance_uid)
         with self._database.reading() as connection:
             content = connection.execute(query).scalar_one_or_none()
-        content = content or self._questions.report(sop_instance_uid)
+        content = self._questions.report(sop_instance_uid) if content is None else content
         if content is None:
             raise ConfigError(f"The node has no report {sop_instance_uid}.")
+        if not content:
+            raise ConfigError(f"The report {sop_instance_uid} was deleted here; its destinations keep it.")
         return bytes(content)
 
     def fetches(self, limit: int) -> tuple[Fetch, ...]:

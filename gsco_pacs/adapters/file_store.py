@@ -3,7 +3,7 @@
 import hashlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -97,6 +97,18 @@ class FileStore:
             return (self.root / path).stat().st_size == size
         except FileNotFoundError:
             return False
+
+    def delete(self, paths: Collection[str]) -> None:
+        """Delete stored files for good; one that is not there is deleted. OutOfResourcesError if the disk refuses."""
+        try:
+            for path in paths:
+                (self.root / path).unlink(missing_ok=True)
+            for folder in {(self.root / path).parent for path in paths}:
+                sync_folder(folder)
+        except OSError as error:
+            raise OutOfResourcesError(
+                f"The store deleted no file: {os.strerror(error.errno or 0)}."
+            ) from error
 
     def sweep(self) -> int:
         """Delete what processes that were killed left half written; returns how many files."""

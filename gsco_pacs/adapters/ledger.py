@@ -19,6 +19,7 @@ from gsco_pacs.adapters.tables import InstanceRow, JobRow, StudyRow
 from gsco_pacs.domain.completeness import Decision
 from gsco_pacs.domain.errors import OutOfResourcesError, PermanentError
 from gsco_pacs.domain.job import Event, Stage, State
+from gsco_pacs.domain.storage import Holding
 from gsco_pacs.domain.study import Instance, Peer, Routing, Study
 
 
@@ -84,9 +85,11 @@ class Ledger:
         return [result[index] for index in range(len(batch))]
 
     def has(self, instance: Instance) -> bool:
-        """Whether these bytes are registered as this SOP Instance."""
+        """Whether these bytes are registered as this SOP Instance, and kept."""
         query = select(InstanceRow.id).where(
-            InstanceRow.sop_instance_uid == instance.sop_instance_uid, InstanceRow.sha256 == instance.sha256
+            InstanceRow.sop_instance_uid == instance.sop_instance_uid,
+            InstanceRow.sha256 == instance.sha256,
+            InstanceRow.holding == Holding.HERE,
         )
         with self._database.reading() as connection:
             return connection.execute(query).first() is not None
@@ -160,6 +163,7 @@ def study_of(connection: Connection, job_id: int) -> Study:
             JobRow.id == job_id,
             InstanceRow.revision <= JobRow.revision,
             InstanceRow.kind.in_(PART_OF_STUDY),
+            InstanceRow.holding == Holding.HERE,
         )
         .order_by(InstanceRow.id)
     )

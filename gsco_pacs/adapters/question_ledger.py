@@ -15,8 +15,9 @@ from sqlalchemy import Connection, CursorResult, insert, select, update
 
 from gsco_pacs.adapters.ledger import Database, study_of
 from gsco_pacs.adapters.moves import now
+from gsco_pacs.adapters.retention import has_all_images
 from gsco_pacs.adapters.tables import JobRow, ProductRow, QuestionRow, StudyRow
-from gsco_pacs.domain.errors import ConfigError, IllegalMoveError, LostLeaseError
+from gsco_pacs.domain.errors import ConfigError, IllegalMoveError, LostLeaseError, PermanentError
 from gsco_pacs.domain.findings import Receipt, Report
 from gsco_pacs.domain.job import Stage
 from gsco_pacs.domain.question import QuestionState, Reply, checked
@@ -96,6 +97,9 @@ class Questions:
             job = connection.execute(newest).scalar_one_or_none()
             if job is None:
                 raise ConfigError(f"No specialist has been consulted on a study {study_instance_uid}.")
+            study = select(JobRow.study_id).where(JobRow.id == job)
+            if not has_all_images(connection, connection.execute(study).scalar_one()):
+                raise PermanentError("Images of the study were deleted; send them again first.")
             entered = insert(QuestionRow).values(
                 job_id=job, question=line, asked_by=asked_by, asked_at=now(), to_be_filed=to_be_filed
             )

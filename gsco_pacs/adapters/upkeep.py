@@ -9,6 +9,7 @@ from sqlalchemy import Connection, select, update
 from gsco_pacs.adapters.arrivals import lock_study
 from gsco_pacs.adapters.ledger import Database
 from gsco_pacs.adapters.moves import move, now
+from gsco_pacs.adapters.retention import has_all_images
 from gsco_pacs.adapters.tables import AttemptRow, JobRow
 from gsco_pacs.domain.errors import ConfigError, IllegalMoveError
 from gsco_pacs.domain.job import SETTLED, Event, Stage, State
@@ -139,6 +140,8 @@ class Upkeep:
         """
         with self._database.writing() as connection:
             job = _jobs(connection, study_instance_uid)[0]
+            if not has_all_images(connection, job.study_id):
+                raise IllegalMoveError("Images of the study were deleted; send them again first.")
             event = Event.DUE if job.state == State.WAITING else Event.REQUEUED
             columns = {"attempts": 0, "stage_began_at": now(), "stage": job.stage}
             if job.state == State.SKIPPED:

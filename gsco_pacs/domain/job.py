@@ -57,6 +57,7 @@ class Event(StrEnum):
     CANCELLED = "cancelled"
     SUPERSEDED = "superseded"
     REQUEUED = "requeued"
+    CLEANED_UP = "cleaned_up"
 
 
 MOVES: dict[tuple[State, Event], State] = {
@@ -81,6 +82,9 @@ MOVES: dict[tuple[State, Event], State] = {
     (State.WAITING, Event.SUPERSEDED): State.CANCELLED,
     (State.FAILED, Event.REQUEUED): State.QUEUED,
     (State.SKIPPED, Event.REQUEUED): State.COLLECTING,
+    (State.DELIVERED, Event.CLEANED_UP): State.DELIVERED,
+    (State.SKIPPED, Event.CLEANED_UP): State.SKIPPED,
+    (State.CANCELLED, Event.CLEANED_UP): State.CANCELLED,
 }
 
 

@@ -75,6 +75,7 @@ class Filing:
             # What has its row already was filed and not forgotten.
             done = [arrival for arrival in arrivals if self._ledger.has(arrival.instance)]
             new = self._file([arrival for arrival in arrivals if arrival not in done])
+            self._inbox.publish(done)
             self._inbox.forget([*done, *new])
             log.info("An earlier receiver left %d objects; %d of them had no row yet.", len(some), len(new))
 

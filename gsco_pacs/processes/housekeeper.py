@@ -24,6 +24,7 @@ from gsco_pacs.domain.errors import TransientError
 from gsco_pacs.domain.job import Stage
 from gsco_pacs.intake import close_if_complete, compare_variants
 from gsco_pacs.outlook import Outlooks
+from gsco_pacs.processes.cleaning import Cleaning
 from gsco_pacs.processes.counting import Counting
 from gsco_pacs.processes.parts import open_database, open_store, start_logging
 from gsco_pacs.processes.peers import open_archive
@@ -44,6 +45,7 @@ def run_housekeeper(config: Config) -> None:
     ledger, upkeep, app = Ledger(database), Upkeep(database), open_app(config)
     questions = Questions(database)
     commitments = CommitmentCare(database, config, app)
+    cleaning = Cleaning(database, config)
     watch = LeaseWatch(config.workers.lease_seconds)
     corrections, store = Corrections(database), open_store(config)
     counts = ArchiveCounts(database, config.settle.ask_seconds)
@@ -60,6 +62,7 @@ def run_housekeeper(config: Config) -> None:
             close_studies(ledger, outlooks, counting)
             send_wake_ups(upkeep, questions, app)
             commitments.tend()
+            cleaning.tend()
         except TransientError as error:
             log.warning("%s It is tried again.", error)
         except Exception:

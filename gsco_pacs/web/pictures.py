@@ -26,6 +26,8 @@ def picture(facts: Facts, study_instance_uid: str, sop_instance_uid: str) -> byt
     path = next((r.path for r in history.received if r.sop_instance_uid == uid and r.kind == "kept"), None)
     if path is None or uid not in read:
         raise ConfigError(f"No specialist has read an image {uid} of this study.")
+    if not (facts.store / path).is_file():
+        raise ConfigError(f"The image {uid} was deleted here.")
     with facts.rendering:
         image = open_image(facts.store / path)
         return png(display(image, image.shown_frame))

@@ -82,6 +82,8 @@ def _chapter(facts: Facts, history: "StudyHistory", revision: "Revision") -> Cha
 
 
 def _narrative(facts: Facts, revision: "Revision") -> Markup | None:
-    narrative = next((r for r in revision.reports if r.kind == ObjectKind.NARRATIVE), None)
+    narrative = next(
+        (r for r in revision.reports if r.kind == ObjectKind.NARRATIVE and not r.deleted_at), None
+    )
     # as_html escapes every text of the file.
     return None if narrative is None else Markup(as_html(facts.report(narrative.sop_instance_uid)))  # noqa: S704

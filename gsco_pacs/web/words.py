@@ -34,6 +34,7 @@ _TITLES = {
     Event.CANCELLED: "Cancelled",
     Event.SUPERSEDED: "Superseded",
     Event.REQUEUED: "Queued again",
+    Event.CLEANED_UP: "Cleaned up",
 }
 
 _TONES = {
