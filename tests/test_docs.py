@@ -54,6 +54,12 @@ def test_every_error_stands_in_the_tree_at_the_head_of_its_file() -> None:
     assert [name for name in below(GscoError) if name not in (errors.__doc__ or "")] == []
 
 
+def test_every_test_that_the_threat_model_names_exists() -> None:
+    named = re.findall(r"`(tests/\w+\.py)::(\w+)`", (PROJECT / "SECURITY.md").read_text())
+    assert len(named) > 40
+    assert [name for file, name in named if f"def {name}(" not in (PROJECT / file).read_text()] == []
+
+
 BLOCKS = re.findall(r"```yaml\n(.*?)```", (DOCS / "generalist_models.md").read_text(), flags=re.DOTALL)
 
 
