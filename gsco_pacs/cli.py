@@ -75,7 +75,7 @@ def receiver(context: typer.Context) -> None:
     """Run the Storage and Verification SCP."""
     from gsco_pacs.processes.receiver import run_receiver
 
-    run_receiver(_config(context))
+    run_receiver(_config(context), context.obj)
 
 
 @app.command()
@@ -145,7 +145,8 @@ def status(context: typer.Context, as_json: Json = False) -> None:
     for refusal in refusals:
         word = "noted" if refusal.what in ("variant", "moved") else "refused"
         print(
-            f"{word} {refusal.at.astimezone():%Y-%m-%d %H:%M:%S} {refusal.calling_ae} at {refusal.address}: {refusal.reason}"
+            f"{word} {refusal.at.astimezone():%Y-%m-%d %H:%M:%S} {refusal.calling_ae} at {refusal.address} "
+            f"({refusal.times} ×): {refusal.reason}"
         )
 
 

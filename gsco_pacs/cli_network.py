@@ -61,3 +61,13 @@ def fetch(
     )  # fmt: skip
     if not fetch_studies(load_config(context.obj), archive, criteria, getpass.getuser(), wait):
         raise typer.Exit(1)
+
+
+@network.command()
+def passcode(
+    passcode: Annotated[str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True)],
+) -> None:
+    """Print the hash of a passcode, for `receiver.users` in config.yaml."""
+    from gsco_pacs.adapters.user_identity import hash_passcode
+
+    print(hash_passcode(passcode))

@@ -23,10 +23,10 @@ from gsco_pacs.settings.destinations import (
 )
 from gsco_pacs.settings.dicomweb import Dicomweb, HttpsTls, WebSender
 from gsco_pacs.settings.generalists import OpenAIGeneralist, StructuredGeneralist, TransformersGeneralist
-from gsco_pacs.settings.receiver import CallBack, Sender
+from gsco_pacs.settings.receiver import CallBack, Limits, Sender, User
 from gsco_pacs.settings.routes import GateSettings, RouteSettings
 from gsco_pacs.settings.settle import Expectation
-from gsco_pacs.settings.tls import ClientTls
+from gsco_pacs.settings.tls import ClientTls, ServerTls
 
 DOCS = Path(__file__).parents[1] / "docs"
 CONDITIONS = (All, AnyOf, Match, Not, OneImage)
@@ -67,6 +67,9 @@ def configuration() -> str:
     groups += [
         ("One of `receiver.senders`", Sender),
         ("`call_back` of a sender", CallBack),
+        ("One of `receiver.users`", User),
+        ("`receiver.limits`", Limits),
+        ("`receiver.tls`", ServerTls),
         ("One of `routes`", RouteSettings),
         ("`gate` of a route", GateSettings),
         ("One of `expects` of a route", Expectation),

@@ -24,6 +24,7 @@ from gsco_pacs.adapters.dul import MAXIMUM_ASSOCIATE_PDU, PromptUpperLayer
 from gsco_pacs.adapters.file_store import FileStore
 from gsco_pacs.adapters.p_data import PDataUpperLayer
 from gsco_pacs.adapters.storage_scp import StorageScp
+from gsco_pacs.adapters.tls import server_context
 from gsco_pacs.adapters.transfer_syntaxes import TRANSFER_SYNTAXES, storage_sop_classes
 from gsco_pacs.domain.errors import ConfigError, OutOfResourcesError
 from gsco_pacs.domain.incoming import Incoming, Refusal
@@ -51,7 +52,8 @@ class Node:
         receiver = Receiver(
             **({"ae_title": "GSCO", "host": "127.0.0.1", "port": 0, "senders": SENDERS} | settings)
         )
-        self.scp = StorageScp(receiver, self.take, self.refusals.append)
+        tls = server_context(receiver.tls, Path.absolute) if receiver.tls else None
+        self.scp = StorageScp(receiver, self.take, self.refusals.append, tls=tls)
 
     def take(self, incoming: Incoming) -> None:
         self.instances.append(receive(incoming, self.store, frozenset(["Modality"])))

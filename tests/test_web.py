@@ -11,6 +11,7 @@ from PIL import Image
 from pydicom import dcmread
 
 from gsco_pacs.adapters.audit import Audit
+from gsco_pacs.domain.incoming import Refusal
 from gsco_pacs.domain.job import SETTLED, State
 from gsco_pacs.domain.study import Peer
 from gsco_pacs.settings.receiver import Sender
@@ -291,7 +292,7 @@ def test_an_unknown_sender_is_shown_with_the_lines_that_let_it_in(tmp_path: Path
     node = RecordedNode(tmp_path, [Sender(ae_title="CR", addresses=("10.1.0.0/16",))])
     for peer in (Peer("MG 2", "GSCO", "10.9.9.9"), Peer("MG 2", "GSCO", "10.9.9.9"), Peer("CR", "GSCO", "10.2.0.1"),
                  Peer("CR", "PACS", "10.1.0.1"), Peer("CR", "GSCO", "10.1.0.1")):  # fmt: skip
-        node.ledger.refuse(peer, "association", "it was rejected.")
+        node.ledger.refuse(Refusal(peer, "association", "it was rejected."))
     refused = node.client().get("/api/refusals").json()
     node.engine.dispose()
     told = {(r["calling_ae"], r["address"], r["called_ae"]): r for r in refused}
@@ -308,7 +309,7 @@ def test_an_unknown_sender_is_shown_with_the_lines_that_let_it_in(tmp_path: Path
 def test_a_refused_title_that_no_configuration_can_hold_gets_no_lines(
     node: RecordedNode, client: TestClient
 ) -> None:
-    node.ledger.refuse(Peer("a\\b", "GSCO", "10.0.0.1"), "association", "it was rejected.")
+    node.ledger.refuse(Refusal(Peer("a\\b", "GSCO", "10.0.0.1"), "association", "it was rejected."))
     assert client.get("/api/refusals").json()[0]["lines"] == ""
 
 

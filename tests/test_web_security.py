@@ -14,6 +14,7 @@ from fastapi.responses import HTMLResponse
 from fastapi.testclient import TestClient
 
 from gsco_pacs.adapters.node_process import free_port
+from gsco_pacs.domain.incoming import Refusal
 from gsco_pacs.domain.study import Peer, Routing
 from gsco_pacs.settings.processes import Web
 from gsco_pacs.testing.phantoms import make_dx
@@ -73,7 +74,7 @@ def test_text_of_others_is_shown_as_text(node: RecordedNode) -> None:
     attacker = Peer("<img src=x>", "<b>", "10.0.0.9")
     uid = node.receive(make_dx(PatientID=ATTACK, AccessionNumber='"><svg>'), peer=attacker)
     node.close(uid, Routing(None, ()))
-    node.ledger.refuse(attacker, "association", f"it is not in receiver.senders: {ATTACK}")
+    node.ledger.refuse(Refusal(attacker, "association", f"it is not in receiver.senders: {ATTACK}"))
     for path in ("/", f"/studies/{uid}", f"/?q={ATTACK}"):
         page = client.get(path).text
         assert "<script" not in page

@@ -193,9 +193,10 @@ class Refusal:
     address: str
     what: str
     reason: str
+    times: int
 
 
-_Value = TypeVar("_Value", Moment, Attempt, Delivery, Confirmation, ReportLine, Received)
+_Value = TypeVar("_Value", Moment, Attempt, Delivery, Confirmation, ReportLine, Received, Refusal)
 
 
 class Audit:
@@ -271,10 +272,7 @@ class Audit:
         """The newest refusals, newest first."""
         query = select(RefusalRow).order_by(RefusalRow.id.desc()).limit(limit)
         with self._database.reading() as connection:
-            return [
-                Refusal(row.at, row.calling_ae, row.called_ae, row.address, row.what, row.reason)
-                for row in connection.execute(query)
-            ]
+            return [_as(Refusal, row) for row in connection.execute(query)]
 
 
 def _job_lines() -> Select[Any]:

@@ -4,7 +4,9 @@ import logging
 import os
 import select
 import socket
+import ssl
 import threading
+import time
 from struct import Struct
 from typing import TYPE_CHECKING, Any, cast
 
@@ -58,6 +60,7 @@ class PromptUpperLayer(DULServiceProvider):
         """The first bytes of a PDU: as many as every PDU has."""
         self._bell = _Bell()
         self._hostile = False
+        self._read_by = 0.0
         self._run_loop_delay = 0  # the wait is in _is_transport_event
 
     def run_reactor(self) -> None:
@@ -73,6 +76,10 @@ class PromptUpperLayer(DULServiceProvider):
         finally:
             self._bell.close()
             self.to_user_queue.put(cast(Any, None))  # whoever waits for a request need not wait longer
+
+    def never_start(self) -> None:
+        """Give back what the thread would have given back at its end."""
+        self._bell.close()
 
     def send_pdu(self, primitive: Any) -> None:
         """Queue a primitive for the peer and see that it leaves at once."""
@@ -120,17 +127,20 @@ class PromptUpperLayer(DULServiceProvider):
             self.kill_dul()  # back in the first state with nothing to do: the association is over
             return False
         connection = self._wrapper.socket
+        # What TLS has decrypted already, poll() knows nothing of.
+        buffered = isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
         waiting = select.poll()
         waiting.register(self._bell.descriptor, select.POLLIN)
         if connection is not None:
             waiting.register(connection, select.POLLIN)
-        ready = {descriptor for descriptor, _ in waiting.poll(LOOK_AROUND_MS)}
+        ready = {descriptor for descriptor, _ in waiting.poll(0 if buffered else LOOK_AROUND_MS)}
         if self._bell.descriptor in ready:
             os.eventfd_read(self._bell.descriptor)
-        return connection is not None and connection.fileno() in ready
+        return buffered or (connection is not None and connection.fileno() in ready)
 
     def _read_pdu_data(self) -> None:
         head = memoryview(self._head)
+        self._read_by = time.monotonic() + (self.network_timeout or threading.TIMEOUT_MAX)
         try:
             self._fill(head)
             kind, length = _HEAD.unpack_from(head)
@@ -168,6 +178,8 @@ class PromptUpperLayer(DULServiceProvider):
         """Fill ``views`` one after the other; OSError if the connection ends or stalls before they are full."""
         missing = [view for view in views if view]
         while missing:
+            if time.monotonic() > self._read_by:
+                raise TimeoutError  # a peer that sends a byte now and then must not hold the thread
             count = self._connection.recvmsg_into(missing, 0, socket.MSG_WAITALL)[0]
             if not count:
                 raise ConnectionResetError

@@ -18,6 +18,7 @@ from gsco_pacs.adapters.refusals import note
 from gsco_pacs.adapters.tables import InstanceRow, JobRow, StudyRow
 from gsco_pacs.domain.completeness import Decision
 from gsco_pacs.domain.errors import OutOfResourcesError, PermanentError
+from gsco_pacs.domain.incoming import Refusal
 from gsco_pacs.domain.job import Event, Stage, State
 from gsco_pacs.domain.storage import Holding
 from gsco_pacs.domain.study import Instance, Peer, Routing, Study
@@ -94,10 +95,10 @@ class Ledger:
         with self._database.reading() as connection:
             return connection.execute(query).first() is not None
 
-    def refuse(self, peer: Peer, what: str, reason: str) -> None:
-        """Note an association or an image that was not taken."""
+    def refuse(self, refusal: Refusal) -> None:
+        """Note what was not taken."""
         with self._database.writing() as connection:
-            note(connection, peer, what, reason)
+            note(connection, refusal.peer, refusal.what, refusal.reason, refusal.times)
 
     def collecting(self) -> list[Collecting]:
         """Every study that is still arriving, oldest first."""

@@ -7,12 +7,12 @@ from gsco_pacs.adapters.tables import RefusalRow
 from gsco_pacs.domain.study import Peer
 
 
-def note(connection: Connection, peer: Peer, what: str, reason: str) -> None:
-    """Note ``what`` a peer sent and why it was not taken as it is; ``reason`` holds no patient data."""
+def note(connection: Connection, peer: Peer, what: str, reason: str, times: int = 1) -> None:
+    """Note ``what`` a peer sent, how often, and why it was not taken as it is; ``reason`` holds no patient data."""
     connection.execute(
         insert(RefusalRow).values(
             at=now(), calling_ae=peer.calling_ae, called_ae=peer.called_ae, address=peer.address,
-            what=what, reason=reason,
+            what=what, reason=reason, times=times,
         )
     )  # fmt: skip
 

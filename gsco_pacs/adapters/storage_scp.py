@@ -1,8 +1,8 @@
 """The Storage SCP, and the door to other services: who may send is decided before anything is negotiated."""
 
 import logging
+import ssl
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from threading import Thread
 
 from pynetdicom import AE
@@ -10,15 +10,16 @@ from pynetdicom import AE
 from gsco_pacs.adapters.c_store import StoreAnswer, StoreRequest
 from gsco_pacs.adapters.dimse_service import Service, peer_of
 from gsco_pacs.adapters.doors import Doors, Seat
+from gsco_pacs.adapters.gate import ReceiverGate
 from gsco_pacs.adapters.p_data import PDataUpperLayer
+from gsco_pacs.adapters.refusal_desk import RefusalDesk
 from gsco_pacs.adapters.store_status import status_of
 from gsco_pacs.adapters.transfer_syntaxes import supported_contexts
 from gsco_pacs.adapters.upper_layer import PromptAssociation, PromptServer
-from gsco_pacs.domain.errors import ConfigError, GscoError
+from gsco_pacs.domain.errors import GscoError
 from gsco_pacs.domain.incoming import Incoming, Refusal
 from gsco_pacs.domain.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from gsco_pacs.domain.study import Peer
-from gsco_pacs.settings.receiver import Receiver, Sender
+from gsco_pacs.settings.receiver import Receiver
 
 LOGGER = logging.getLogger(__name__)
 
@@ -26,17 +27,14 @@ _NEGOTIATION_SECONDS = 30
 _NEGOTIATIONS = 16
 """Connections that are still negotiating never take the place of established associations."""
 
-_CALLING_AE_NOT_RECOGNIZED = (1, 1, 3)
-_CALLED_AE_NOT_RECOGNIZED = (1, 1, 7)
-_LOCAL_LIMIT_EXCEEDED = (2, 3, 2)
-
 
 class StorageScp:
     """Receives images from the senders of the configuration; everybody else is rejected and named in the log.
 
     ``on_store`` returns when an object and its row are durable, and only then is 0x0000 answered; what it raises
-    becomes the status of PS3.4 table B.2-1. ``on_refusal`` is told of every association and object that was not taken.
-    Both are called in the association's thread, and so are the handlers of ``services``.
+    becomes the status of PS3.4 table B.2-1. ``on_refusal`` is told of every association and object that was not taken,
+    with a count if they are many. Both are called in the association's thread, and so are the handlers of ``services``.
+    ``tls`` secures the TLS port, if the settings have one. tend() has to be called every second or so.
     """
 
     def __init__(
@@ -46,13 +44,13 @@ class StorageScp:
         on_refusal: Callable[[Refusal], None],
         services: Sequence[Service] = (),
         seat: Seat | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._settings = settings
         self._seat = seat or Seat(Doors())
         self._services = services
         self._on_store = on_store
         self._on_refusal = on_refusal
-        self._senders = {sender.ae_title.strip(): _networks(sender) for sender in settings.senders}
         self._ae = AE(settings.ae_title)
         self._ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         self._ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
@@ -61,12 +59,54 @@ class StorageScp:
         self._ae.acse_timeout = _NEGOTIATION_SECONDS
         self._ae.dimse_timeout = settings.idle_seconds
         self._ae.network_timeout = settings.idle_seconds
-        self._server: PromptServer | None = None
+        self._desk = RefusalDesk(self._tell, settings.limits.refusals_per_minute)
+        self._gate = ReceiverGate(self._ae, self._seat, settings, tls, self._desk)
+        self._servers: dict[bool, PromptServer] = {}
+        """By whether they take TLS."""
 
     def start(self) -> None:
-        """Listen; ConfigError if the address can't be used."""
-        address = (self._settings.host, self._settings.port)
-        self._server = PromptServer(
+        """Listen; ConfigError if an address can't be used."""
+        if self._settings.plain:
+            self._listen(self._settings.port)
+        if self._settings.tls is not None:
+            self._listen(self._settings.tls.port, secured=True)
+
+    def reload(self, settings: Receiver, tls: ssl.SSLContext | None) -> None:
+        """Take new associations by these senders, users, limits and certificates; running ones go on.
+
+        ConfigError, and all stays as it is, if they can't be used. Ports, titles and sizes need a restart.
+        """
+        self._gate.reload(settings, tls)
+
+    def tend(self) -> None:
+        """Do what is due: tell of refusals that were counted."""
+        self._desk.flush()
+
+    def stop(self) -> None:
+        """Take no more associations, let each finish the object in hand, and abort them."""
+        for server in self._servers.values():
+            server.shutdown()
+        for association in self._ae.active_associations:
+            association.abort(block=True)  # without it, abort() does not wait for a handler that is running
+        self._desk.flush(everything=True)
+
+    @property
+    def port(self) -> int:
+        """The TCP port that is listened on without TLS, also if the configuration says 0."""
+        return self._port_of(self._settings.port, secured=False)
+
+    @property
+    def tls_port(self) -> int:
+        """The TCP port that is listened on with TLS, also if the configuration says 0; 0 if there is none."""
+        return self._port_of(self._settings.tls.port if self._settings.tls else 0, secured=True)
+
+    def _port_of(self, configured: int, *, secured: bool) -> int:
+        server = self._servers.get(secured)
+        return int(server.server_address[1]) if server else configured
+
+    def _listen(self, port: int, *, secured: bool = False) -> None:
+        address = (self._settings.host, port)
+        server = PromptServer(
             self._ae,
             self._seat,
             address,
@@ -75,68 +115,25 @@ class StorageScp:
             self._on_c_store,
             PDataUpperLayer,
             self._services,
+            secured=secured,
         )
-        Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="storage-scp", daemon=True
-        ).start()
-        LOGGER.info("%s listens on %s port %d.", self._settings.ae_title, address[0], self.port)
-
-    def stop(self) -> None:
-        """Take no more associations, let each finish the object in hand, and abort them."""
-        if self._server is not None:
-            self._server.shutdown()
-            for association in self._ae.active_associations:
-                association.abort(
-                    block=True
-                )  # without it, abort() does not wait for a handler that is running
-
-    @property
-    def port(self) -> int:
-        """The TCP port that is listened on, also if the configuration says 0."""
-        if self._server is None:
-            return self._settings.port
-        return int(self._server.server_address[1])
-
-    def _gate(self, association: PromptAssociation) -> tuple[int, int, int] | None:
-        peer = peer_of(association)
-        refusal = self._why_not(peer)
-        if refusal is None and self._is_full():
-            refusal = (
-                _LOCAL_LIMIT_EXCEEDED,
-                "receiver.maximum_associations are open; the sender may try again.",
-            )
-        if refusal is None:
-            return None
-        rejection, reason = refusal
-        LOGGER.warning("Rejected the association of %r from %s: %s", peer.calling_ae, peer.address, reason)
-        self._tell(Refusal(peer, "association", reason))
-        return rejection
-
-    def _why_not(self, peer: Peer) -> tuple[tuple[int, int, int], str] | None:
-        known = self._senders.get(peer.calling_ae)
-        entry = f'"- {{ae_title: {peer.calling_ae}, addresses: [{peer.address}]}}"'
-        if known is None:
-            return (
-                _CALLING_AE_NOT_RECOGNIZED,
-                f"it is not in receiver.senders; to admit it, add {entry} there.",
-            )
-        if known and not any(ip_address(peer.address) in network for network in known):
-            return (
-                _CALLING_AE_NOT_RECOGNIZED,
-                f"receiver.senders has it at another address; to admit it, add {entry} there.",
-            )
-        if peer.called_ae != self._settings.ae_title.strip():
-            return _CALLED_AE_NOT_RECOGNIZED, (
-                f"it called {peer.called_ae!r}, but receiver.ae_title is {self._settings.ae_title!r}."
-            )
-        return None
-
-    def _is_full(self) -> bool:
-        established = [a for a in self._ae.active_associations if a.is_established]
-        here_and_there = len(established) + self._seat.associations_of_others()
-        return here_and_there >= self._settings.maximum_associations
+        self._servers[secured] = server
+        name = "storage-scp-tls" if secured else "storage-scp"
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name=name, daemon=True).start()
+        LOGGER.info(
+            "%s listens on %s port %d%s.",
+            self._settings.ae_title,
+            address[0],
+            self._port_of(port, secured=secured),
+            " with TLS" if secured else "",
+        )
 
     def _on_c_store(self, association: PromptAssociation, request: StoreRequest) -> StoreAnswer:
+        association.objects += 1
+        association.bytes += len(request.data_set)
+        if reason := self._gate.ends(association):
+            association.end_for(reason)
+            return StoreAnswer(0xA700)
         incoming = Incoming(
             sop_class_uid=request.sop_class_uid,
             sop_instance_uid=request.sop_instance_uid,
@@ -156,21 +153,20 @@ class StorageScp:
     def _refused(self, incoming: Incoming, error: Exception) -> StoreAnswer:
         status, comment = status_of(error)
         reason = str(error) if isinstance(error, GscoError) else f"internal error: {type(error).__name__}."
-        LOGGER.warning("Refused an object of %s with 0x%04X: %s", incoming.peer.calling_ae, status, reason)
-        self._tell(Refusal(incoming.peer, "object", f"0x{status:04X}: {reason}"))
+        self._desk.tell(Refusal(incoming.peer, "object", f"0x{status:04X}: {reason}"))
         return StoreAnswer(status, comment)
 
     def _tell(self, refusal: Refusal) -> None:
+        peer, times = refusal.peer, f" ({refusal.times} times)" if refusal.times > 1 else ""
+        LOGGER.warning(
+            "Refused the %s of %r from %s: %s%s",
+            refusal.what,
+            peer.calling_ae,
+            peer.address,
+            refusal.reason,
+            times,
+        )
         try:
             self._on_refusal(refusal)
         except GscoError as error:
             LOGGER.warning("The refusal could not be noted: %s", error)
-
-
-def _networks(sender: Sender) -> tuple[IPv4Network | IPv6Network, ...]:
-    try:
-        return tuple(ip_network(address, strict=False) for address in sender.addresses)
-    except ValueError as error:
-        raise ConfigError(
-            f"receiver.senders: {sender.ae_title}: {error}; give IP addresses or networks."
-        ) from None

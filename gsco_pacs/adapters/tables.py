@@ -361,6 +361,8 @@ class RefusalRow(Base):
     address: Mapped[str] = mapped_column(String(64))
     what: Mapped[str]
     reason: Mapped[str] = mapped_column(Text)
+    times: Mapped[int] = mapped_column(default=1, server_default="1")
+    """How often it happened; equal refusals of a minute are one row."""
 
 
 class FetchRow(Base):

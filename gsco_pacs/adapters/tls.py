@@ -3,10 +3,13 @@
 Private keys are read anew for each context, so that a file which was replaced is used without a restart.
 """
 
+import hashlib
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 from gsco_pacs.domain.errors import ConfigError
 from gsco_pacs.settings.dicomweb import HttpsTls
@@ -27,6 +30,7 @@ def server_context(settings: ServerTls, absolute: Callable[[Path], Path]) -> ssl
     ``absolute`` is what a path of config.yaml stands for.
     """
     context = _context(ssl.PROTOCOL_TLS_SERVER)
+    context.sslsocket_class = PduSocket
     context.num_tickets = 0  # a resumed session would outlive an authority that was taken out
     context.verify_mode = ssl.CERT_REQUIRED if settings.ask_for_certificate else ssl.CERT_NONE
     key = "receiver.tls"
@@ -74,13 +78,21 @@ def why_no_handshake(arguments: TlsArguments, host: str, port: int) -> str:
             secured.settimeout(1)
             secured.recv(1)
     except ssl.SSLError as error:
-        return (
-            getattr(error, "verify_message", "")
-            or (error.reason or "it ended the handshake").replace("_", " ").lower()
-        )
+        return in_words(error)
     except OSError:
         pass
     return ""
+
+
+def in_words(error: OSError) -> str:
+    """Why a handshake failed, without OpenSSL's file names and numbers."""
+    if isinstance(error, TimeoutError):
+        return "it did not finish the handshake in time"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.replace("_", " ").lower()
+    return "it ended the handshake"
 
 
 def _context(protocol: int) -> ssl.SSLContext:
@@ -136,3 +148,56 @@ def _must_be_readable(path: Path, key: str) -> None:
         path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{key}: {path}: {error.strerror}.") from None
+
+
+@dataclass(frozen=True)
+class ShownCertificate:
+    """The certificate that a peer proved to be its own; in lower case."""
+
+    fingerprint: str
+    """SHA-256 of the certificate, hexadecimal."""
+    names: frozenset[str]
+    """The subject's common name, and the DNS names and addresses of the Subject Alternative Name."""
+
+    def __str__(self) -> str:
+        return f"sha256:{self.fingerprint} ({', '.join(sorted(self.names))})"
+
+
+def shown_certificate(connection: socket.socket) -> ShownCertificate | None:
+    """What the peer of ``connection`` showed; None without TLS, or if it was not asked."""
+    if not isinstance(connection, ssl.SSLSocket):
+        return None
+    content, certificate = connection.getpeercert(binary_form=True), connection.getpeercert()
+    if not content or not certificate:
+        return None
+    subject = cast(Iterable[Iterable[tuple[str, str]]], certificate.get("subject", ()))
+    alternatives = cast(Iterable[tuple[str, str]], certificate.get("subjectAltName", ()))
+    names = {value for part in subject for key, value in part if key == "commonName"}
+    names |= {value for kind, value in alternatives if kind in ("DNS", "IP Address")}
+    return ShownCertificate(hashlib.sha256(content).hexdigest(), frozenset(map(str.lower, names)))
+
+
+class PduSocket(ssl.SSLSocket):
+    """A peer's TLS connection, which is read like one without TLS."""
+
+    def shake_hands(self, seconds: float, idle_seconds: float | None) -> None:
+        """Do the whole handshake within ``seconds``, then wait ``idle_seconds`` at most for anything; OSError if not."""
+        self.settimeout(seconds)
+        self.do_handshake()
+        self.settimeout(idle_seconds)
+
+    def recvmsg_into(  # type: ignore[override]  # the same, but without ancillary data
+        self, buffers: Iterable[memoryview], ancillary_size: int = 0, flags: int = 0
+    ) -> tuple[int, list[Any], int, Any]:
+        """Read into the first of ``buffers``; as much as there is, whatever ``flags`` wish."""
+        del ancillary_size, flags
+        return self.recv_into(next(iter(buffers))), [], 0, None
+
+    def shutdown(self, how: int) -> None:
+        """Tell the peer that this is the end (close_notify), without waiting for its reply, and end it."""
+        try:
+            self.settimeout(0)
+            self.unwrap()
+        except (OSError, ValueError):
+            pass
+        super().shutdown(how)

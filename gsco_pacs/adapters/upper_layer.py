@@ -7,13 +7,15 @@ there is a release, an abort or too long a silence. What makes P-DATA quick is i
 
 import logging
 import socket
+import ssl
 import threading
+import time
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from math import ceil
 from socketserver import BaseServer
 from struct import pack
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from pydicom import Dataset
 from pynetdicom import AE, evt
@@ -23,7 +25,7 @@ from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import DIMSEMessage
 from pynetdicom.dimse_primitives import C_ECHO, C_STORE, N_EVENT_REPORT
 from pynetdicom.events import Event
-from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.pdu_primitives import P_DATA, UserIdentityNegotiation
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import ServiceClass, StorageServiceClass, VerificationServiceClass
 from pynetdicom.transport import AddressInformation, AssociationServer, AssociationSocket
@@ -32,6 +34,7 @@ from gsco_pacs.adapters.c_store import Command, StoreAnswer, StoreRequest, store
 from gsco_pacs.adapters.dimse_service import EVENTS, Operations, Service
 from gsco_pacs.adapters.doors import Seat
 from gsco_pacs.adapters.dul import LOOK_AROUND_MS, PromptUpperLayer
+from gsco_pacs.adapters.tls import PduSocket
 
 LOGGER = logging.getLogger(__name__)
 
@@ -40,8 +43,27 @@ MAXIMUM_OBJECT = 1 << 31
 
 _SERVICES: dict[type, type[ServiceClass]] = {C_ECHO: VerificationServiceClass, C_STORE: StorageServiceClass}
 
-Gate = Callable[["PromptAssociation"], tuple[int, int, int] | None]
-"""None to go on with an association request, or the rejection's result, source and reason (PS3.8 section 9.3.4)."""
+_USERNAME_AND_PASSCODE = 2
+
+
+class Gate(Protocol):
+    """Decides who gets in and who stays; the methods are called in different threads."""
+
+    def hears(self, address: str) -> bool:
+        """Whether a connection from ``address`` may begin to negotiate at all."""
+
+    def secures(self) -> tuple[ssl.SSLContext, float]:
+        """What a connection to the TLS port is secured with, and how long its handshake may take in seconds."""
+
+    def unsecured(self, address: str, error: OSError) -> None:
+        """Hear of a handshake that failed."""
+
+    def rejects(self, association: "PromptAssociation") -> tuple[int, int, int] | None:
+        """None to accept an association request, or the rejection's result, source and reason (PS3.8 section 9.3.4)."""
+
+    def ends(self, association: "PromptAssociation") -> str:
+        """Why a running association has to end now; empty: it need not."""
+
 
 StoreHandler = Callable[["PromptAssociation", StoreRequest], StoreAnswer]
 """Serves a C-STORE in the association's thread."""
@@ -85,12 +107,21 @@ class _GatedAcse(ACSE):
 
     def negotiate_association(self) -> None:
         """Accept or reject the request."""
-        rejection = self._gate(cast(PromptAssociation, self.assoc))
+        rejection = self._gate.rejects(cast(PromptAssociation, self.assoc))
         if rejection is None:
             super().negotiate_association()
         else:
             self.send_reject(*rejection)
             self.assoc.kill()
+
+    def _check_user_identity(self) -> tuple[bool, UserIdentityNegotiation | None]:
+        # The gate has checked it. To a passcode that is right, a positive response is empty (PS3.7 section D.3.3.7.2).
+        asked = self.requestor.user_identity
+        if asked is None or asked.user_identity_type != _USERNAME_AND_PASSCODE:
+            return True, None
+        response = UserIdentityNegotiation()
+        response.server_response = b""
+        return True, response if asked.positive_response_requested else None
 
 
 class PromptAssociation(Association):
@@ -100,8 +131,14 @@ class PromptAssociation(Association):
         super().__init__(server.ae, "acceptor")
         self.name = f"AcceptorThread-{remote[0]}:{remote[1]}"
         self._server = server
+        self._gate = server.gate
+        self._on_store = server.on_store
+        self._connection = connection
         self._established = threading.Event()
-        self.dul = server.upper_layer(self, server.ae.maximum_pdu_size)
+        self.opened_at = time.monotonic()
+        self.objects = self.bytes = 0
+        """How much has come in so far."""
+        self.dul: PromptUpperLayer = server.upper_layer(self, server.ae.maximum_pdu_size)
         self.dimse = _ServingDimse(self)
         self.acse = _GatedAcse(self, server.gate)
         self.acse_timeout = server.ae.acse_timeout  # once more, for the timers of the new upper layer
@@ -119,6 +156,29 @@ class PromptAssociation(Association):
             self.bind(event, server.operations.serve)
         self._operations = server.operations
         self._reported: dict[int, Callable[[int], None]] = {}
+
+    @property
+    def connection(self) -> socket.socket:
+        """The connection, which may be closed."""
+        return self._connection
+
+    def run_reactor(self) -> None:
+        """The thread's body; the TLS handshake comes first, so that a peer who lingers over it keeps nobody waiting."""
+        if self._is_secured():
+            super().run_reactor()
+        else:
+            self.dul.never_start()
+            cast(PromptServer, self._server).shutdown_request(self._connection)
+
+    def _is_secured(self) -> bool:
+        if isinstance(self._connection, PduSocket):
+            _, seconds = self._gate.secures()
+            try:
+                self._connection.shake_hands(seconds, self.network_timeout)
+            except OSError as error:
+                self._gate.unsecured(self.requestor.address, error)
+                return False
+        return True
 
     def report(self, event: N_EVENT_REPORT, on_status: Callable[[int], None]) -> bool:
         """Send an event on this association; ``on_status`` gets the peer's answer in the upper layer's thread.
@@ -139,15 +199,15 @@ class PromptAssociation(Association):
         self._established.wait(self.acse_timeout)
         context = self._accepted_cx.get(context_id)
         if context is None:
-            self._end_for("C-STORE in a context that was not accepted")
+            self.end_for("C-STORE in a context that was not accepted")
             return None
         syntax = str(cast(list[str], context.transfer_syntax)[0])
-        answer = self._server.on_store(self, store_request(command, syntax, data_set))
+        answer = self._on_store(self, store_request(command, syntax, data_set))
         return answer if self.is_established else None
 
     def _on_c_store(self, event: Event) -> Dataset:
         request = cast(C_STORE, event.request)
-        answer = self._server.on_store(
+        answer = self._on_store(
             self,
             StoreRequest(
                 str(request.AffectedSOPClassUID),
@@ -187,18 +247,20 @@ class PromptAssociation(Association):
         context = self._accepted_cx.get(context_id)
         service = _SERVICES.get(type(msg)) or self._operations.service_class(type(msg), context)
         if context is None or service is None or not msg.is_valid_request:
-            self._end_for(f"unexpected {type(msg).__name__}")
+            self.end_for(f"unexpected {type(msg).__name__}")
             return
         service(self).SCP(msg, context)
 
-    def _end_for(self, reason: str) -> None:
+    def end_for(self, reason: str) -> None:
+        """Abort the association without waiting for its end."""
         LOGGER.warning("Ended the association of %s: %s.", self.requestor.address, reason)
         self.abort(block=False)
 
     def _run_reactor(self) -> None:
         self._established.set()
         while self._is_quiet():
-            pass
+            if reason := self._gate.ends(self):
+                self.end_for(reason)
         if self._sent_abort:
             self.kill()
         else:
@@ -216,7 +278,7 @@ class PromptAssociation(Association):
 
 
 class PromptServer(AssociationServer):
-    """Listens, and makes a PromptAssociation of each connection."""
+    """Listens on one port, with TLS or without, and makes a PromptAssociation of each connection."""
 
     def __init__(
         self,
@@ -228,8 +290,11 @@ class PromptServer(AssociationServer):
         on_store: StoreHandler,
         upper_layer: UpperLayerKind,
         services: Sequence[Service] = (),
+        *,
+        secured: bool = False,
     ) -> None:
         self.gate = gate
+        self.secured = secured
         self.on_store = on_store
         self.upper_layer = upper_layer
         self.operations = Operations(services)
@@ -262,16 +327,21 @@ class PromptServer(AssociationServer):
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002 - the base class asks so
         """Close a connection unheard if the AE has as many as it may have, negotiating or established."""
-        return len(self.ae.active_associations) < self.ae.maximum_associations
+        return len(self.ae.active_associations) < self.ae.maximum_associations and self.gate.hears(
+            client_address[0]
+        )
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        """Start an association on an accepted connection."""
+        """Start an association on an accepted connection; its own thread does the TLS handshake."""
         request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         request.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        # A peer that stalls within a PDU must not hold a thread for ever.
-        request.setsockopt(
-            socket.SOL_SOCKET, socket.SO_RCVTIMEO, pack("ll", ceil(self.ae.network_timeout or 0), 0)
-        )
+        # A peer that stalls within a PDU, or does not take our answers, must not hold a thread for ever.
+        longest = pack("ll", ceil(self.ae.network_timeout or 0), 0)
+        request.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, longest)
+        request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, longest)
+        if self.secured:
+            context, _ = self.gate.secures()
+            request = context.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
         PromptAssociation(self, request, client_address).start()
 
     def shutdown(self) -> None:

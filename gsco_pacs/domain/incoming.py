@@ -1,6 +1,7 @@
 """What comes in over the network: an object that a peer wants stored, and what was not taken."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from gsco_pacs.domain.study import Instance, Peer
@@ -18,6 +19,15 @@ class Incoming:
     peer: Peer
 
 
+class Alert(StrEnum):
+    """What a refusal means for the security of the node; the values are codes of DCM (PS3.16 CID 403)."""
+
+    NODE_AUTHENTICATION = "110126"
+    """The peer could not prove who it is."""
+    RESTRICTED_FUNCTION = "110132"
+    """A known peer wanted what it may not have."""
+
+
 @dataclass(frozen=True)
 class Arrival:
     """An object whose bytes and index record are durable, so that it may be acknowledged; its row is still to come."""
@@ -29,8 +39,11 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Refusal:
-    """An association or an object that was not taken, and why; ``reason`` holds no patient data."""
+    """A connection, an association or an object that was not taken, and why; ``reason`` holds no patient data."""
 
     peer: Peer
     what: str
     reason: str
+    alert: Alert = Alert.RESTRICTED_FUNCTION
+    times: int = 1
+    """How often it happened."""

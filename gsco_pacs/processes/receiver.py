@@ -6,12 +6,14 @@ import logging
 import os
 import signal
 import time
+from pathlib import Path
 from types import FrameType
 
 from gsco_pacs.adapters.doors import Doors, Seat
 from gsco_pacs.config import Config
 from gsco_pacs.processes.parts import check_database, end_with_parent, open_store, start_logging
 from gsco_pacs.processes.reception import receive_studies
+from gsco_pacs.processes.reloading import receiver_tls
 
 log = logging.getLogger(__name__)
 
@@ -24,45 +26,56 @@ class _Stopped(BaseException):
     """SIGTERM or SIGINT came."""
 
 
-def run_receiver(config: Config) -> None:
-    """Keep receiver.processes processes at work until SIGTERM or SIGINT; ConfigError if the port can't be used."""
+def run_receiver(config: Config, file: Path) -> None:
+    """Keep receiver.processes processes at work until SIGTERM or SIGINT; ConfigError if a port can't be used.
+
+    ``file`` is where ``config`` came from; each process reads it again when it changes and at SIGHUP.
+    """
     start_logging("receiver")
     running: dict[int, int] = {}
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
+    signal.signal(signal.SIGHUP, lambda *_: _hang_up(running))
     # Each association brings two threads; what they leave in heaps of their own is never given back.
     ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
     try:
         check_database(config)
         open_store(config).sweep()
         doors = Doors(config.receiver.processes)
-        doors.open(config.receiver.host, config.receiver.port)
+        receiver_tls(config)
+        for port in config.receiver.ports:
+            doors.open(config.receiver.host, port)
         # What is loaded by now stays: no collector need look at it, nor copy its pages.
         gc.freeze()
         for seat in range(config.receiver.processes):
-            running[_forked(config, doors, seat)] = seat
+            running[_forked(config, file, doors, seat)] = seat
         while True:
             pid, status = os.wait()
             seat, code = running.pop(pid), os.waitstatus_to_exitcode(status)
             log.error("A receiver process ended with code %d and is started again.", code)
             time.sleep(_RESTART_SECONDS)
-            running[_forked(config, doors, seat)] = seat
+            running[_forked(config, file, doors, seat)] = seat
     except _Stopped:
         _end(running)
+
+
+def _hang_up(running: dict[int, int]) -> None:
+    for pid in tuple(running):
+        os.kill(pid, signal.SIGHUP)
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
     raise _Stopped
 
 
-def _forked(config: Config, doors: Doors, seat: int) -> int:
+def _forked(config: Config, file: Path, doors: Doors, seat: int) -> int:
     parent = os.getpid()
     pid = os.fork()
     if pid:
         return pid
     try:
         end_with_parent(parent)
-        receive_studies(config, Seat(doors, seat))
+        receive_studies(config, file, Seat(doors, seat))
     except _Stopped:
         pass
     except BaseException:

@@ -3,6 +3,7 @@
 import logging
 import signal
 import threading
+from pathlib import Path
 
 from gsco_pacs.adapters.doors import Seat
 from gsco_pacs.adapters.ledger import Ledger
@@ -12,12 +13,15 @@ from gsco_pacs.domain.errors import TransientError
 from gsco_pacs.domain.incoming import Refusal
 from gsco_pacs.processes.filing import open_intake
 from gsco_pacs.processes.parts import open_database
+from gsco_pacs.processes.reloading import Reloading, receiver_tls
 from gsco_pacs.processes.services import services
 
 log = logging.getLogger(__name__)
 
+_TICK_SECONDS = 1.0
 
-def receive_studies(config: Config, seat: Seat) -> None:
+
+def receive_studies(config: Config, file: Path, seat: Seat) -> None:
     """Take in studies until SIGTERM or SIGINT; running associations are ended, nothing acknowledged is lost."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -27,12 +31,17 @@ def receive_studies(config: Config, seat: Seat) -> None:
 
     def on_refusal(refusal: Refusal) -> None:
         try:
-            ledger.refuse(refusal.peer, refusal.what, refusal.reason)
+            ledger.refuse(refusal)
         except TransientError as error:
             log.warning("A refusal could not be recorded: %s", error)
 
     with open_intake(config, database) as on_store:
-        scp = StorageScp(config.receiver, on_store, on_refusal, services(config, database, on_refusal), seat)
+        taken = services(config, database, on_refusal)
+        scp = StorageScp(config.receiver, on_store, on_refusal, taken, seat, receiver_tls(config))
+        reloading = Reloading(config, file, scp)
+        signal.signal(signal.SIGHUP, lambda *_: setattr(reloading, "wanted", True))
         scp.start()
-        stop.wait()
+        while not stop.wait(_TICK_SECONDS):
+            scp.tend()
+            reloading.look()
         scp.stop()

@@ -46,25 +46,21 @@ def gather(refusals: Iterable["Refusal"], receiver: Receiver) -> list[Refused]:
         advice, lines = (
             _advice(calling_ae, called_ae, address, receiver) if what == "association" else ("", "")
         )
-        last_at = max(refusal.at for refusal in equal)
-        gathered.append(
-            Refused(calling_ae, called_ae, address, what, reason, len(equal), last_at, advice, lines)
-        )
+        times, last_at = sum(refusal.times for refusal in equal), max(refusal.at for refusal in equal)
+        gathered.append(Refused(calling_ae, called_ae, address, what, reason, times, last_at, advice, lines))
     return sorted(gathered, key=lambda refused: refused.last_at, reverse=True)
 
 
 def _advice(calling_ae: str, called_ae: str, address: str, receiver: Receiver) -> tuple[str, str]:
     same_title = [sender for sender in receiver.senders if sender.ae_title == calling_ae]
     if not same_title:
-        return "To let this sender in, add to config.yaml and restart the receiver:", _lines(
-            calling_ae, (address,)
-        )
+        return "To let this sender in, add to config.yaml:", _lines(calling_ae, (address,))
     known = tuple(address for sender in same_title for address in sender.addresses)
     if known and not any(ip_address(address) in ip_network(network, strict=False) for network in known):
         return "To let this address in, change the sender's line in config.yaml:", _lines(
             calling_ae, (*known, address)
         )
-    if called_ae != receiver.ae_title:
+    if called_ae not in (receiver.ae_title, *receiver.further_ae_titles):
         return f"Set the called AE title to {receiver.ae_title} at the sender.", ""
     return "", ""
 
@@ -75,6 +71,9 @@ def _lines(ae_title: str, addresses: tuple[str, ...]) -> str:
     except ValidationError:
         return ""
     line = yaml.safe_dump(
-        sender.model_dump(mode="json"), default_flow_style=True, sort_keys=False, width=1000
+        sender.model_dump(mode="json", exclude_defaults=True),
+        default_flow_style=True,
+        sort_keys=False,
+        width=1000,
     )
     return f"receiver:\n  senders:\n    - {line.strip()}"
