@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from gsco_pacs.adapters.ledger import Collecting, Ledger
 
 
+_STREAMING_SECONDS = 0.5
+"""Images that follow each other faster than this are not looked through one by one."""
+
+
 @dataclass(frozen=True)
 class Outlook:
     """One arriving study: the route that it would take as it is now, what speaks for and against closing it, how long to wait."""
@@ -54,7 +58,9 @@ class Outlooks:
     def of(self, collecting: "Collecting", at: datetime) -> Outlook | None:
         """The outlook of one study; None while it is too early for any evidence."""
         heard = self._heard.get(collecting.study_instance_uid)
-        if not (heard and heard.finished) and not self._may_be_complete(collecting, at):
+        quiet = (at - collecting.last_received_at).total_seconds()
+        announced = heard is not None and heard.finished and quiet >= _STREAMING_SECONDS
+        if not announced and not self._may_be_complete(collecting, at):
             return None
         key = (collecting.last_received_at, heard, self._told.get(collecting.study_instance_uid))
         known, outlook = self._known.get(collecting.job_id, (None, None))

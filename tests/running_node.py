@@ -19,6 +19,7 @@ from gsco_pacs.adapters.ledger import Database
 from gsco_pacs.adapters.node_process import free_port, running_node
 from gsco_pacs.adapters.send_files import Scp, Sent, send_files
 from gsco_pacs.config import Config, load_config, shipped
+from gsco_pacs.domain.errors import ConfigError
 from gsco_pacs.domain.job import SETTLED, State
 
 
@@ -72,10 +73,18 @@ class Node:
     def wait(self, uid: str, until: Callable[[StudyHistory], bool], seconds: float = 120) -> StudyHistory:
         """The study's history as soon as ``until`` holds."""
         deadline = time.monotonic() + seconds
-        while not until(history := self.audit.study(uid)):
-            assert time.monotonic() < deadline, f"{history.revisions[0].job}\n{self.log.read_text()[-3000:]}"
+        while (history := self._history(uid)) is None or not until(history):
+            job = history and history.revisions[0].job
+            assert time.monotonic() < deadline, f"{job}\n{self.log.read_text()[-3000:]}"
             time.sleep(0.03)
         return history
+
+    def _history(self, uid: str) -> StudyHistory | None:
+        """None while what was acknowledged has no row yet."""
+        try:
+            return self.audit.study(uid)
+        except ConfigError:
+            return None
 
     def processes(self, command: str) -> list[int]:
         """Process ids, oldest first, of this node's processes that were started as ``command``, children included."""

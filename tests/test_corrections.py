@@ -6,7 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
-from pydicom.uid import UID, ImplicitVRLittleEndian, JPEG2000Lossless
+from pydicom.uid import (
+    UID,
+    Comprehensive3DSRStorage,
+    EnhancedSRStorage,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    ParametricMapStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
 from pynetdicom.dsutils import encode
 
 from gsco_pacs.adapters.announcements import Announcements
@@ -21,6 +30,7 @@ from gsco_pacs.config import Config
 from gsco_pacs.domain.completeness import Corrected, Decision
 from gsco_pacs.domain.correction import summed_up
 from gsco_pacs.domain.errors import BadObjectError
+from gsco_pacs.domain.findings import ObjectKind, Receipt, Report
 from gsco_pacs.domain.incoming import Incoming
 from gsco_pacs.domain.job import Event, Stage, State
 from gsco_pacs.domain.study import Peer, Routing
@@ -286,3 +296,60 @@ def test_a_report_of_another_node_that_changes_is_never_taken_for_a_correction(n
     report.PatientID = "P2"
     assert node.take(report) == [Registration.VARIANT]
     assert node.ledger.collecting() == []
+
+
+_MADE = {
+    ObjectKind.NARRATIVE: EnhancedSRStorage,
+    ObjectKind.CODED: Comprehensive3DSRStorage,
+    ObjectKind.CAPTURE: SecondaryCaptureImageStorage,
+    ObjectKind.SEGMENTATION: SegmentationStorage,
+    ObjectKind.PARAMETRIC_MAP: ParametricMapStorage,
+}
+
+
+@pytest.mark.parametrize("kind", ObjectKind)
+def test_a_result_that_comes_back_is_known_by_its_uid_whatever_became_of_it_in_the_archive(
+    node: Node, kind: ObjectKind
+) -> None:
+    node.take(make_dx())
+    node.close()
+    claim = node.jobs.claim(Stage.CONSULT, "worker", 30)
+    assert claim is not None
+    result = make_dx(instance=kind, SOPClassUID=_MADE[kind])
+    made = Report(kind, _MADE[kind], STUDY, "2.25.1", str(result.SOPInstanceUID), encoded(result), "0" * 64)
+    node.jobs.finish(claim, {}, [made])
+    changed = make_dx(instance=kind, SOPClassUID=_MADE[kind], PatientID="P2")
+    merged = make_dx(instance=kind, SOPClassUID=_MADE[kind], StudyInstanceUID="1.2.3.4")
+    assert node.take(result, in_syntax(changed, ImplicitVRLittleEndian), merged) == [Registration.OWN] * 3
+    assert node.take(result) == [Registration.EQUAL]
+    assert node.ledger.collecting() == []
+    assert node.odd() == ["2 × is a result of this node that came back: counted, not read."]
+    assert (node.history().patient_id, node.noted()) == ("PHANTOM-1", [])
+
+
+def test_each_of_three_revisions_names_the_newest_draft_that_some_destination_took(node: Node) -> None:
+    def predecessors_after(revision: int, taken: tuple[ObjectKind, ...]) -> set[str]:
+        """Those of this revision, whose SRs of the kinds ``taken`` then reach a destination before it is superseded."""
+        node.take(make_dx(instance=str(revision)))
+        node.close()
+        consult = node.jobs.claim(Stage.CONSULT, "worker", 30)
+        assert consult is not None
+        node.jobs.finish(consult, {})
+        claim = node.jobs.claim(Stage.DRAFT, "worker", 30)
+        assert claim is not None
+        found = {each.sop_instance_uid for each in node.jobs.predecessors(claim.job_id)}
+        made = [
+            Report(kind, _MADE[kind], STUDY, f"1.{n}.{revision}", f"1.{n}.{revision}.1", b"x", "0" * 64)
+            for n, kind in enumerate((ObjectKind.NARRATIVE, ObjectKind.CODED))
+        ]
+        node.jobs.finish(claim, {}, made)
+        receipts = [
+            Receipt("one of two", each.sop_instance_uid, "0x0000") for each in made if each.kind in taken
+        ]
+        node.jobs.keep_receipts(claim.job_id, receipts)
+        return found
+
+    assert predecessors_after(1, (ObjectKind.NARRATIVE, ObjectKind.CODED)) == set()
+    assert predecessors_after(2, (ObjectKind.NARRATIVE,)) == {"1.0.1.1", "1.1.1.1"}
+    assert predecessors_after(3, ()) == {"1.0.2.1", "1.1.1.1"}
+    assert predecessors_after(4, ()) == {"1.0.2.1", "1.1.1.1"}

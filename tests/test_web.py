@@ -107,7 +107,7 @@ def test_a_page_beyond_the_last_is_empty(empty: TestClient) -> None:
 def test_an_empty_node_points_to_what_was_refused(empty: TestClient) -> None:
     page = empty.get("/").text
     assert "Nothing has arrived yet" in page
-    assert "No association and no image was refused." in page
+    assert "Nothing was refused, and nothing was odd." in page
 
 
 def test_a_study_page_tells_everything_that_was_found_out(busy: Busy) -> None:

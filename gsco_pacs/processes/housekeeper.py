@@ -14,6 +14,7 @@ from gsco_pacs.adapters.announcements import Announcements
 from gsco_pacs.adapters.archive_counts import ArchiveCounts
 from gsco_pacs.adapters.commitment_ledger import Commitments
 from gsco_pacs.adapters.corrections import Corrections
+from gsco_pacs.adapters.file_store import FileStore
 from gsco_pacs.adapters.ledger import Database, Ledger
 from gsco_pacs.adapters.promises import Promises
 from gsco_pacs.adapters.question_ledger import Questions
@@ -58,7 +59,7 @@ def run_housekeeper(config: Config) -> None:
     while not stop.wait(TICK_SECONDS):
         try:
             bring_back(upkeep, watch)
-            compare_variants(corrections, store)
+            look_at_variants(corrections, store)
             close_studies(ledger, outlooks, counting)
             send_wake_ups(upkeep, questions, app)
             commitments.tend()
@@ -126,6 +127,16 @@ def bring_back(upkeep: Upkeep, watch: LeaseWatch) -> None:
     due = upkeep.queue_due()
     if lost or due:
         log.info("Jobs taken back from lost workers: %d, retries due: %d.", lost, due)
+
+
+def look_at_variants(corrections: Corrections, store: FileStore) -> None:
+    """Tell corrections from other images; one that cannot be compared keeps no study open."""
+    try:
+        compare_variants(corrections, store)
+    except TransientError:
+        raise
+    except Exception:
+        log.exception("What came with known SOP Instance UIDs cannot be compared.")
 
 
 def close_studies(ledger: Ledger, outlooks: Outlooks, counting: Counting) -> None:

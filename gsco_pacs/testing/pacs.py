@@ -123,6 +123,11 @@ class LoopbackPacs:
             a for a in self.arrivals if isinstance(a.answer, int) and (a.answer == 0 or a.answer >> 12 == 0xB)
         ]
 
+    def recover(self) -> None:
+        """Take everything from now on."""
+        with self._lock:
+            self._answers = iter(())
+
     def _requested(self, event: evt.Event) -> None:
         with self._lock:
             self.associations += 1
