@@ -212,22 +212,28 @@ def evaluate_datasets() -> None:
 
 @bench.command("receive")
 def bench_receive(
-    objects: Annotated[int, typer.Option(help="Images a round.")] = 300,
-    rounds: Annotated[int, typer.Option(help="Rounds, the servers in turns.")] = 3,
+    objects: Annotated[int, typer.Option(help="CT images of 0.5 MB a round.")] = 500,
+    large: Annotated[int, typer.Option(help="DX images of 15 MB a round.")] = 20,
+    rounds: Annotated[int, typer.Option(help="Rounds, the servers in turns.")] = 5,
     nagle: Annotated[
         bool, typer.Option("--nagle", help="Leave Nagle's algorithm on in DCMTK and Orthanc.")
     ] = False,
+    soak: Annotated[
+        int, typer.Option(help="Instead, send this many small images and print the receiver's memory.")
+    ] = 0,
 ) -> None:
-    """C-STORE rate beside Orthanc's and DCMTK storescp's in one run."""
+    """C-STORE rate beside Orthanc's and DCMTK storescp's in one run, and what no receiver can be faster than."""
+    from gsco_pacs.evaluation import bench_limits, bench_soak
     from gsco_pacs.evaluation.bench_receive import ReceiveBench, bench_receive, receive_table
 
-    print(
-        receive_table(
-            bench_receive(
-                ReceiveBench(objects, rounds, nagle=nagle), lambda line: print(line, file=sys.stderr)
-            )
-        )
-    )
+    def progress(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    if soak:
+        print(bench_soak.soak(soak, progress))
+    else:
+        rates = bench_receive(ReceiveBench(objects, large, rounds, nagle=nagle), progress)
+        print(receive_table(rates), bench_limits.measure_limits(), sep="\n\n")
 
 
 @bench.command("walk")

@@ -75,10 +75,14 @@ class Target:
         return [p.returncode for p in self._processes if p.poll() is not None]
 
     def vitals(self) -> Vitals:
-        """What the receiver uses."""
-        folder = Path(f"/proc/{self._processes[0].pid}")
-        pages = int((folder / "statm").read_text().split()[1])
-        threads, descriptors = (len(os.listdir(folder / kind)) for kind in ("task", "fd"))
+        """What the receiver's processes use together."""
+        parent = self._processes[0].pid
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        threads, descriptors, pages = 0, 0, 0
+        for folder in (Path("/proc") / pid for pid in (f"{parent}", *children)):
+            threads += len(os.listdir(folder / "task"))
+            descriptors += len(os.listdir(folder / "fd"))
+            pages += int((folder / "statm").read_text().split()[1])
         return Vitals(threads, descriptors, pages * os.sysconf("SC_PAGE_SIZE"))
 
 
