@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from rich.console import Console
 
 from gsco_pacs.adapters.audit import Audit, Confirmation
@@ -33,8 +33,9 @@ from gsco_pacs.settings.processes import Retry
 from gsco_pacs.settings.receiver import Receiver, Sender
 from gsco_pacs.terminal import print_study
 from gsco_pacs.testing.committing_pacs import CommittingPacs, Promise
-from gsco_pacs.testing.phantoms import make_dx
+from gsco_pacs.testing.phantoms import encoded, make_dx
 from tests.recorded_node import RecordedNode
+from tests.running_node import Node
 
 COMMITTED, FAILED, OVERDUE, ASKED, OWED = (
     CommitmentState.COMMITTED, CommitmentState.FAILED, CommitmentState.OVERDUE, CommitmentState.ASKED,
@@ -287,3 +288,33 @@ def test_a_request_that_names_nothing_is_a_bad_object(broken: str) -> None:
         read_request(information)
     with pytest.raises(BadObjectError):
         read_request(Dataset())
+
+
+def test_a_whole_node_delivers_asks_and_is_told_through_its_receiver(tmp_path: Path) -> None:
+    image = tmp_path / "chest.dcm"
+    image.write_bytes(encoded(make_dx(320, 280)))
+    port = free_port()
+    senders = [{"ae_title": "MODALITY"}, {"ae_title": "LOOPBACK"}]
+    with CommittingPacs([Promise("other")], ("GSCO", port)) as pacs:
+        confirm = {"wait_seconds": 0, "deadline_seconds": 60}
+        results = {
+            "kind": "dimse",
+            "ae_title": "LOOPBACK",
+            "host": pacs.host,
+            "port": pacs.port,
+            "confirm": confirm,
+        }
+        node = Node(
+            tmp_path,
+            destinations={"results": results},
+            receiver={"host": "127.0.0.1", "port": port, "reserve_bytes": 0, "senders": senders},
+        )
+        with node.running():
+            node.send(image)
+            uid = str(dcmread(image, stop_before_pixels=True).StudyInstanceUID)
+            history = node.wait(
+                uid, lambda h: {one.state for one in h.revisions[0].confirmations} == {COMMITTED}
+            )
+    assert len(history.revisions[0].confirmations) == len(pacs.taken) >= 2
+    assert len(pacs.asked) == 1
+    assert pacs.statuses == [0x0000]

@@ -429,3 +429,57 @@ def test_evidence_that_is_taken_later_holds_the_reports_back_and_refused_evidenc
     assert busy.sent == []
     assert strict.sent == [report.sop_instance_uid for report in chest_reports]
     assert [failure.destination for failure in deliveries.failures] == ["busy", "strict"]
+
+
+@pytest.fixture
+def every_kind(chest_reports: Reports) -> tuple[Report, ...]:
+    """One object of each kind, each of the SOP class that the node makes."""
+    classes = {
+        ObjectKind.CAPTURE: "1.2.840.10008.5.1.4.1.1.7",
+        ObjectKind.SEGMENTATION: "1.2.840.10008.5.1.4.1.1.66.4",
+        ObjectKind.PARAMETRIC_MAP: "1.2.840.10008.5.1.4.1.1.30",
+    }
+    made: list[Report] = list(chest_reports)
+    for number, (kind, sop_class) in enumerate(classes.items()):
+        ds = make_dx(instance=str(90 + number))
+        ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = sop_class
+        made.append(
+            replace(
+                made[0],
+                kind=kind,
+                sop_class_uid=sop_class,
+                sop_instance_uid=str(ds.SOPInstanceUID),
+                content=encoded(ds),
+            )
+        )
+    return tuple(made)
+
+
+@given(sets=st.lists(st.sets(st.sampled_from(ObjectKind)), min_size=1, max_size=4))
+def test_each_destination_of_a_route_gets_its_own_set_of_kinds(sets: list[set[ObjectKind]]) -> None:
+    reports = [
+        Report(kind, "1.2.3", "1.2.4", "1.2.5", f"1.2.6.{n}", b"", "") for n, kind in enumerate(ObjectKind)
+    ]
+    destinations = [Recorder(str(n), objects=kinds) for n, kinds in enumerate(sets)]
+    deliveries = deliver(reports, destinations)
+    for destination, kinds in zip(destinations, sets, strict=True):
+        assert set(destination.sent) == {r.sop_instance_uid for r in reports if r.kind in kinds}
+    assert len(deliveries.receipts) == sum(map(len, sets))
+
+
+def test_every_kind_goes_to_a_pacs_by_c_store_and_the_shares_of_two_differ(
+    every_kind: tuple[Report, ...],
+) -> None:
+    assert {report.kind for report in every_kind} == set(ObjectKind)
+    with LoopbackPacs() as archive, LoopbackPacs() as viewer:
+        shares: list[tuple[LoopbackPacs, set[ObjectKind]]] = [
+            (archive, set(ObjectKind)), (viewer, {ObjectKind.NARRATIVE, ObjectKind.SEGMENTATION}),
+        ]  # fmt: skip
+        destinations = [
+            StoreScu(f"pacs{pacs.port}", CalledPeer("LOOPBACK", pacs.host, pacs.port, "GSCO", 10), kinds)
+            for pacs, kinds in shares
+        ]
+        assert deliver(every_kind, destinations).error is None
+    for pacs, kinds in shares:
+        wanted = {report.sop_class_uid for report in every_kind if report.kind in kinds}
+        assert {arrival.sop_class_uid for arrival in pacs.taken} == wanted
