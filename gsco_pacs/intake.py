@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from gsco_pacs.domain.correction import Differences
+from gsco_pacs.domain.correction import Differences, by_headers
 from gsco_pacs.domain.errors import BadObjectError
 from gsco_pacs.domain.incoming import Arrival, Incoming
 from gsco_pacs.domain.part10 import take_apart
@@ -20,7 +20,7 @@ from gsco_pacs.steps.receive import receive
 from gsco_pacs.steps.settle import settle
 
 if TYPE_CHECKING:
-    from gsco_pacs.adapters.corrections import Corrections
+    from gsco_pacs.adapters.corrections import Corrections, Variant
     from gsco_pacs.adapters.file_store import FileStore
     from gsco_pacs.adapters.inbox import Inbox, Left
     from gsco_pacs.adapters.ledger import Collecting, Ledger
@@ -88,14 +88,20 @@ def take_up(left: "Left", keywords: frozenset[str]) -> Arrival:
 def compare_variants(corrections: "Corrections", store: "FileStore") -> None:
     """Find out of what came with a known SOP Instance UID and other bytes whether it is a correction."""
     for variant in corrections.variants(_VARIANTS):
-        try:
-            differences = differ(store.path_of(variant.former), store.path_of(variant.newer))
-        except BadObjectError as error:
-            differences = Differences(another_image=f"it was not compared: {error}")
-        if differences.is_correction and variant.of_study:
+        differences = _differences(variant, store)
+        if variant.of_study and (differences.is_correction or not variant.former_is_here):
             corrections.correct(variant, differences)
         else:
             corrections.set_aside(variant, differences)
+
+
+def _differences(variant: "Variant", store: "FileStore") -> Differences:
+    if not variant.former_is_here:
+        return by_headers(variant.former.header, variant.newer.header)
+    try:
+        return differ(store.path_of(variant.former), store.path_of(variant.newer))
+    except BadObjectError as error:
+        return Differences(another_image=f"it was not compared: {error}")
 
 
 def close_if_complete(ledger: "Ledger", collecting: "Collecting", outlook: Outlook, at: datetime) -> bool:

@@ -26,6 +26,7 @@ from gsco_pacs.adapters.corrections import Corrections
 from gsco_pacs.adapters.file_store import FileStore
 from gsco_pacs.adapters.job_ledger import JobLedger
 from gsco_pacs.adapters.ledger import Database, Ledger
+from gsco_pacs.adapters.retention import Retention
 from gsco_pacs.config import Config
 from gsco_pacs.domain.completeness import Corrected, Decision
 from gsco_pacs.domain.correction import summed_up
@@ -353,3 +354,21 @@ def test_each_of_three_revisions_names_the_newest_draft_that_some_destination_to
     assert predecessors_after(2, (ObjectKind.NARRATIVE,)) == {"1.0.1.1", "1.1.1.1"}
     assert predecessors_after(3, ()) == {"1.0.2.1", "1.1.1.1"}
     assert predecessors_after(4, ()) == {"1.0.2.1", "1.1.1.1"}
+
+
+def test_a_correction_of_a_study_whose_images_were_deleted_is_followed_by_what_the_record_has(
+    node: Node, database: Database
+) -> None:
+    node.take(make_dx())
+    node.close()
+    claim = node.jobs.claim(Stage.CONSULT, "worker", 30)
+    assert claim is not None
+    node.jobs.end(claim, Event.NOT_APPLICABLE, "nothing fits")
+    retention = Retention(database, ())
+    retention.give_up_images(0)
+    assert retention.delete_images(node.store.delete) == 1
+    node.take(make_dx(PatientID="P2"))
+    (collecting,) = node.ledger.collecting()
+    study = node.ledger.study(collecting.job_id)
+    assert (study.patient_id, len(study.instances)) == ("P2", 1)
+    assert node.odd() == ["1 × came with a corrected header: PatientID 'PHANTOM-1' → 'P2'."]

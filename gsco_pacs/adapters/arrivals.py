@@ -147,7 +147,7 @@ class Arrivals:
 
     def correct(self, row_id: int, newer: Instance, changes: Mapping[str, tuple[str, str]]) -> int:
         """Let a variant take the former object's place in the collecting revision, and its header the study's; the revision."""
-        revision = self._join_job(f"A corrected header came ({', '.join(changes)}).")
+        revision = self._join_job(f"A corrected header came ({', '.join(changes) or 'of a deleted object'}).")
         values = {"kind": Registration.CORRECTED, "revision": revision, "changes": changes}
         self._connection.execute(update(InstanceRow).where(InstanceRow.id == row_id).values(**values))
         for keyword, column in _IDENTITY.items():

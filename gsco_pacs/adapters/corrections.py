@@ -13,6 +13,7 @@ from gsco_pacs.adapters.refusals import note_once
 from gsco_pacs.adapters.tables import InstanceRow, StudyRow
 from gsco_pacs.domain.completeness import Corrected
 from gsco_pacs.domain.correction import OF_THE_WHOLE_STUDY, Differences
+from gsco_pacs.domain.storage import Holding
 from gsco_pacs.domain.study import Instance, Peer
 
 
@@ -23,6 +24,8 @@ class Variant:
     row_id: int
     newer: Instance
     former: Instance
+    former_is_here: bool
+    """False if its bytes were deleted or are about to be."""
     of_study: bool
     """Whether the former one is an image of the study, and not a report or the like that only stands beside it."""
     peer: Peer
@@ -52,7 +55,7 @@ class Corrections:
 
         If it corrects patient or study, unfinished revisions end at once: no draft may leave under the former name.
         """
-        what = ", ".join(differences.attributes)
+        what = ", ".join(differences.attributes) or "of a deleted object"
         with self._database.writing() as connection:
             arrivals = Arrivals(connection, variant.newer)
             revision = arrivals.correct(variant.row_id, variant.newer, differences.attributes)
@@ -102,7 +105,14 @@ def _former(connection: Connection, row: Any) -> Any:
 
 def _variant(row: Any, former: Any) -> Variant:
     peer = Peer(row.calling_ae, row.called_ae, row.address)
-    return Variant(row.id, instance_of(row), instance_of(former), former.kind in PART_OF_STUDY, peer)
+    return Variant(
+        row.id,
+        instance_of(row),
+        instance_of(former),
+        former.holding == Holding.HERE,
+        former.kind in PART_OF_STUDY,
+        peer,
+    )
 
 
 def _progress(rows: Sequence[Any]) -> Corrected | None:

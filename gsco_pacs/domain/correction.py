@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from gsco_pacs.domain.study import Header
+
 OF_THE_WHOLE_STUDY = frozenset(
     [
         "AccessionNumber",
@@ -46,12 +48,18 @@ _LINES = 20
 """So many kinds of oddness are told of one study."""
 
 
+def by_headers(former: Header, newer: Header) -> Differences:
+    """What differs as far as the record has kept the two headers: all that can be said when the former bytes are gone."""
+    texts = {k: (str(former.get(k, "")), str(newer.get(k, ""))) for k in sorted({*former, *newer})}
+    return Differences({k: pair for k, pair in texts.items() if pair[0] != pair[1]})
+
+
 def in_words(kind: str, changes: Mapping[str, Iterable[str]] | None) -> str:
     """What is to be said of a received object beside that it came; empty if nothing."""
     values = "; ".join(f"{k} {former!r} → {newer!r}" for k, (former, newer) in (changes or {}).items())
     match kind:
         case "corrected":
-            return f"came with a corrected header: {values}"
+            return f"came with a corrected header: {values or 'as a deleted object had it'}"
         case "variant" if changes is None:
             return "came with a known SOP Instance UID and other bytes: not compared yet"
         case "variant":
