@@ -53,7 +53,7 @@ class User(Settings):
 class Limits(Settings):
     """What one peer may take of the node; more is rejected as transient or ends the association."""
 
-    associations_per_peer: Count = 50
+    associations_per_peer: Count = 100
     """Associations at a time from one AE title at one address."""
     negotiations_per_address: Count = 100
     """Connections at a time from one address that have no association yet; more are closed unheard."""
