@@ -262,6 +262,16 @@ def bench_answer(
     print(measure_answers(load_config(context.obj), generalist, n, template or ["options", "briefed"]))
 
 
+@bench.command("decode")
+def bench_decode(
+    rounds: Annotated[int, typer.Option(min=1, help="How often each frame is decoded.")] = 15,
+) -> None:
+    """Milliseconds of a compressed frame in the decoder's confined process and without it."""
+    from gsco_pacs.evaluation.bench_decode import decode_cost, table
+
+    print(table(decode_cost(rounds), rounds))
+
+
 @bench.command("fuzz")
 def bench_fuzz(
     first: Annotated[

@@ -15,6 +15,7 @@ from pydicom import uid
 
 from gsco_pacs.adapters.decoder_process import DecoderProcess
 from gsco_pacs.domain.errors import BadObjectError, DecoderEndedError
+from gsco_pacs.evaluation.bench_decode import SIDES, SYNTAXES, decode_cost, table
 from gsco_pacs.pixels.decoding import IN_PROCESS
 from gsco_pacs.pixels.opening import open_image
 from gsco_pacs.ports import InputContract
@@ -234,3 +235,9 @@ def test_the_child_ends_with_its_worker_and_has_nothing_of_its_environment(compr
     while not ended(child):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_the_bench_compares_both_ways_for_each_syntax_and_size() -> None:
+    rows = [line.split(" | ") for line in table(decode_cost(1), 1).splitlines()[4:]]
+    assert len(rows) == len(SYNTAXES) * len(SIDES)
+    assert all(float(row[4].strip(" |")) > 0 for row in rows)

@@ -152,7 +152,7 @@ class _Child:
 
     def decoded(self, image: ImageFile, frame: int, limits: Decoding) -> NDArray[Any]:
         """The frame's stored values; BadObjectError as the child says it, _EndedError if it has to be ended."""
-        deadline = time.monotonic() + 2 * limits.seconds
+        deadline = time.monotonic() + 3 * limits.seconds
         path = os.fsencode(image.path.absolute())
         with contextlib.suppress(OSError):  # that it ended is told by what it does not answer
             self.line.sendall(REQUEST.pack(frame, len(path)) + path)

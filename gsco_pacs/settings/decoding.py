@@ -20,6 +20,6 @@ class Decoding(Settings):
     study_bytes: _Bytes = 4 * 1024**3
     """All pictures, or one volume, of a study together, at 4 bytes a sample."""
     seconds: Seconds = 30
-    """CPU time of one frame in the decoder's process; after twice as long by the clock it is ended, too."""
+    """CPU time of one frame in the decoder's process; after three times as long by the clock it is ended, too."""
     memory_bytes: Annotated[int, Field(ge=512 * 1024**2)] = 3 * 1024**3
     """Address space of the decoder's process."""
