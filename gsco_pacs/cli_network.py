@@ -40,6 +40,14 @@ def dicomweb(context: typer.Context) -> None:
 
 
 @network.command()
+def fetcher(context: typer.Context) -> None:
+    """Fetch the priors that routes want."""
+    from gsco_pacs.processes.fetcher import run_fetcher
+
+    run_fetcher(load_config(context.obj))
+
+
+@network.command()
 def fetch(
     context: typer.Context,
     archive: Annotated[str, typer.Option("--from", help="One of `archives`.")],

@@ -69,6 +69,8 @@ class Config(Settings):
     def _routes_name_what_exists(self) -> Self:
         for route in self.routes:
             _must_know(route.generalist, self.generalists, f"routes.{route.name}.generalist")
+            if route.priors:
+                _must_know(route.priors.from_, self.archives, f"routes.{route.name}.priors.from")
             if route.ask:
                 _must_know(route.ask, self.archives, f"routes.{route.name}.ask")
             for destination in route.destinations:

@@ -116,6 +116,9 @@ def _timeline(revision: "Revision") -> Table:
 
 
 def _story(revision: "Revision") -> Iterator[str]:
+    for search in revision.priors:
+        until = f", awaited until {_time(search.deadline_at)}" if not search.ended_at else ""
+        yield f"Priors from {search.archive}: {search.state}{until}. {search.reason}"
     consultation = revision.products.get(Stage.CONSULT)
     if consultation:
         yield from _consultation(consultation)

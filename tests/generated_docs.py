@@ -23,6 +23,7 @@ from gsco_pacs.settings.destinations import (
 )
 from gsco_pacs.settings.dicomweb import Dicomweb, HttpsTls, WebSender
 from gsco_pacs.settings.generalists import OpenAIGeneralist, StructuredGeneralist, TransformersGeneralist
+from gsco_pacs.settings.priors import PriorRule
 from gsco_pacs.settings.receiver import CallBack, Limits, Sender, User
 from gsco_pacs.settings.routes import GateSettings, RouteSettings
 from gsco_pacs.settings.settle import Expectation
@@ -72,6 +73,7 @@ def configuration() -> str:
         ("`receiver.tls`", ServerTls),
         ("One of `routes`", RouteSettings),
         ("`gate` of a route", GateSettings),
+        ("`priors` of a route", PriorRule),
         ("One of `expects` of a route", Expectation),
         ("A condition on a tag (`when`)", Match),
         ("A generalist of kind `structured`", StructuredGeneralist),

@@ -96,7 +96,9 @@ def test_a_walk_fits_on_a_few_screens(walk: str) -> None:
     assert (PACKAGE / walk).read_text().count("\n") <= 200
 
 
-@pytest.mark.parametrize("process", ["receiver", "housekeeper", "web", "node", "dicomweb", "fetch"])
+@pytest.mark.parametrize(
+    "process", ["receiver", "housekeeper", "web", "node", "dicomweb", "fetch", "fetcher"]
+)
 def test_a_light_process_never_loads_the_deep_learning_stack(process: str) -> None:
     code = f"import gsco_pacs.processes.{process}, sys; print([m for m in ('torch', 'monai', 'transformers') if m in sys.modules])"
     assert (

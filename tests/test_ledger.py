@@ -15,7 +15,7 @@ from gsco_pacs.adapters.audit import Audit
 from gsco_pacs.adapters.database import _alembic, check_schema, migrate, open_engine
 from gsco_pacs.adapters.job_ledger import Claim, JobLedger
 from gsco_pacs.adapters.ledger import Collecting, Database, Ledger
-from gsco_pacs.adapters.tables import Base
+from gsco_pacs.adapters.table_base import Base
 from gsco_pacs.adapters.upkeep import CRASHES_ALLOWED, WOKEN_AGAIN, Upkeep
 from gsco_pacs.domain.completeness import Decision, Grounds
 from gsco_pacs.domain.errors import ConfigError, IllegalMoveError, LostLeaseError

@@ -17,6 +17,7 @@ from gsco_pacs.adapters.tables import (
     EventRow,
     InstanceRow,
     JobRow,
+    PriorSearchRow,
     ProductRow,
     RefusalRow,
     ReportRow,
@@ -25,6 +26,7 @@ from gsco_pacs.adapters.tables import (
 from gsco_pacs.domain.commitment import CommitmentState
 from gsco_pacs.domain.errors import ConfigError
 from gsco_pacs.domain.fetch import Fetch
+from gsco_pacs.domain.prior_search import PriorSearch
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,8 @@ class Revision:
     deliveries: tuple[Delivery, ...]
     confirmations: tuple[Confirmation, ...]
     """What destinations said about keeping the reports, by report and try."""
+    priors: tuple[PriorSearch, ...]
+    """What came of the search for its priors; none if its route wants none."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +200,9 @@ class Refusal:
     times: int
 
 
-_Value = TypeVar("_Value", Moment, Attempt, Delivery, Confirmation, ReportLine, Received, Refusal)
+_Value = TypeVar(
+    "_Value", Moment, Attempt, Delivery, Confirmation, ReportLine, Received, Refusal, PriorSearch
+)
 
 
 class Audit:
@@ -332,6 +338,7 @@ def _revision(connection: Connection, job: JobLine) -> Revision:
         tuple(_as(ReportLine, row) for row in _rows(connection, of(ReportRow))),
         tuple(_as(Delivery, row) for row in _rows(connection, deliveries)),
         tuple(_as(Confirmation, row) for row in _rows(connection, confirmations)),
+        tuple(_as(PriorSearch, row) for row in _rows(connection, of(PriorSearchRow))),
     )
 
 

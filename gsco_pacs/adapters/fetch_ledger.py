@@ -10,6 +10,7 @@ from gsco_pacs.adapters.ledger import Database
 from gsco_pacs.adapters.moves import now
 from gsco_pacs.adapters.tables import FetchRow, InstanceRow, StudyRow
 from gsco_pacs.domain.fetch import Fetch, FetchState
+from gsco_pacs.domain.storage import Holding
 
 
 class Fetches:
@@ -18,11 +19,11 @@ class Fetches:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def begin(self, study_instance_uid: str, archive: str, asked_by: str) -> int:
-        """Note that a study is being fetched; returns the row's number."""
+    def begin(self, study_instance_uid: str, archive: str, asked_by: str, job_id: int | None = None) -> int:
+        """Note that a study is being fetched, by a person or for a job that wants it as a prior; returns the row's number."""
         row = {
             "study_instance_uid": study_instance_uid, "archive": archive, "asked_by": asked_by, "asked_at": now(),
-            "state": FetchState.RUNNING,
+            "job_id": job_id, "state": FetchState.RUNNING,
         }  # fmt: skip
         with self._database.writing() as connection:
             return int(connection.execute(insert(FetchRow).returning(FetchRow.id), row).scalar_one())
@@ -36,11 +37,11 @@ class Fetches:
             connection.execute(update(FetchRow).where(FetchRow.id == number).values(**values))
 
     def here(self, study_instance_uid: str) -> frozenset[str]:
-        """The SOP Instance UIDs of everything that was received of a study."""
+        """The SOP Instance UIDs of everything that was received of a study and has not been deleted since."""
         query = (
             select(InstanceRow.sop_instance_uid)
             .join(StudyRow, StudyRow.id == InstanceRow.study_id)
-            .where(StudyRow.study_instance_uid == study_instance_uid)
+            .where(StudyRow.study_instance_uid == study_instance_uid, InstanceRow.holding == Holding.HERE)
         )
         with self._database.reading() as connection:
             return frozenset(connection.execute(query).scalars())

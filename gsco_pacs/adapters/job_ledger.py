@@ -15,6 +15,7 @@ from sqlalchemy import Connection, delete, exists, insert, select, update
 from gsco_pacs.adapters.commitment_ledger import owe
 from gsco_pacs.adapters.ledger import Database, study_of
 from gsco_pacs.adapters.moves import move, now
+from gsco_pacs.adapters.prior_moves import IS_PRIOR, awaited
 from gsco_pacs.adapters.tables import AttemptRow, DeliveryRow, JobRow, ProductRow, ReportRow
 from gsco_pacs.domain.errors import LostLeaseError
 from gsco_pacs.domain.findings import ObjectKind, Predecessor, Receipt, Report
@@ -87,6 +88,7 @@ class JobLedger:
     def finish(self, claim: Claim, product: dict[str, Any], reports: Sequence[Report] = ()) -> State:
         """Save what the stage found out and the objects it made; queue the next stage, or end the job after the last.
 
+        A draft waits for its priors, until they are here or their deadline passes; a prior ends after the consultation.
         A wish for cancellation that came meanwhile wins over the next stage, and the product is still saved; what was
         delivered stays delivered.
         """
@@ -101,7 +103,15 @@ class JobLedger:
                 )
             if job.wish:
                 return self._end(connection, claim, Event(job.wish), job.wish_reason)
+            if job.is_prior:
+                return self._end(connection, claim, Event.NOT_APPLICABLE, IS_PRIOR)
             _close_attempt(connection, claim, Event.STAGE_FINISHED, "")
+            deadline = awaited(connection, claim.job_id) if claim.stage is Stage.CONSULT else None
+            if deadline:
+                return move(connection, claim.job_id, State.RUNNING, Event.PRIORS_AWAITED, stage=claim.stage,
+                            actor=claim.worker, lease=claim.lease, reason="Its priors are being fetched.",
+                            columns={"stage": following, "attempts": 0, "stage_began_at": now(),
+                                     "not_before": deadline})  # fmt: skip
             return move(connection, claim.job_id, State.RUNNING, Event.STAGE_FINISHED, stage=claim.stage,
                         actor=claim.worker, lease=claim.lease,
                         columns={"stage": following, "attempts": 0, "stage_began_at": now()})  # fmt: skip

@@ -14,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from gsco_pacs.adapters.arrivals import PART_OF_STUDY, Arrivals, Registration, lock_study, newest_of_each
 from gsco_pacs.adapters.database import READING
 from gsco_pacs.adapters.moves import move, now, supersede_older
+from gsco_pacs.adapters.prior_moves import came_as_prior, want_priors
 from gsco_pacs.adapters.refusals import note
 from gsco_pacs.adapters.tables import InstanceRow, JobRow, StudyRow
 from gsco_pacs.domain.completeness import Decision
@@ -138,6 +139,7 @@ class Ledger:
                 "trials": [asdict(trial) for trial in routing.trials], "closed": decision.reason,
                 "grounds": decision.grounds, "evidence": decision.evidence, "incomplete": decision.incomplete,
             }  # fmt: skip
+            is_prior = came_as_prior(connection, job, collecting.study_instance_uid)
             if route is None:
                 reason = "No route matches: " + "; ".join(f"{t.route}: {t.reason}" for t in routing.trials)
                 move(connection, job.id, State.COLLECTING, Event.NOT_APPLICABLE, stage=Stage.CONSULT,
@@ -145,8 +147,11 @@ class Ledger:
             else:
                 move(connection, job.id, State.COLLECTING, Event.STUDY_CLOSED, stage=Stage.CONSULT,
                      actor="housekeeper", reason=decision.reason, detail=detail,
-                     columns={"route": route, "priority": int(route["priority"] == "stat"),
-                              "stage_began_at": now(), "incomplete": decision.incomplete})  # fmt: skip
+                     columns={"route": route, "priority": int(is_prior or route["priority"] == "stat"),
+                              "stage_began_at": now(), "incomplete": decision.incomplete,
+                              "is_prior": is_prior})  # fmt: skip
+                if route.get("priors") and not is_prior:
+                    want_priors(connection, job.id, route["priors"])
             if route is not None:
                 supersede_older(connection, job.study_id, job.revision, "Late images opened")
             return True

@@ -25,7 +25,7 @@ from gsco_pacs.domain.errors import (
     OversizedError,
     TransientError,
 )
-from gsco_pacs.domain.incoming import Incoming, Refusal
+from gsco_pacs.domain.incoming import Alert, Incoming, Refusal
 from gsco_pacs.domain.part10 import take_apart
 from gsco_pacs.domain.study import Peer, valid_uid
 from gsco_pacs.settings.dicomweb import Dicomweb, WebSender
@@ -141,7 +141,7 @@ class StowService:
         address = _address(request)
         sender, why = self._sender(request, address)
         if sender is None:
-            refusal = Refusal(Peer("", _SERVICE, address), "request", why)
+            refusal = Refusal(Peer("", _SERVICE, address), "request", why, Alert.NODE_AUTHENTICATION)
             await run_in_threadpool(self._tell, refusal)
             raise _RefusedError(401 if "Authorization" not in request.headers else 403, why)
         if self._running >= self._settings.maximum_requests:

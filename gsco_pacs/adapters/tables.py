@@ -1,57 +1,30 @@
 """The ledger's tables; ``alembic/versions`` builds the same, and a test compares the two."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
-    DateTime,
-    Dialect,
     ForeignKey,
     Index,
     LargeBinary,
     String,
     Text,
-    TypeDecorator,
     UniqueConstraint,
     text,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
+from gsco_pacs.adapters.table_base import Base
 from gsco_pacs.domain.commitment import CommitmentState
 from gsco_pacs.domain.completeness import Step
 from gsco_pacs.domain.fetch import FetchState
 from gsco_pacs.domain.job import Stage, State
+from gsco_pacs.domain.prior_search import SearchState
 from gsco_pacs.domain.question import QuestionState
 from gsco_pacs.domain.storage import Holding
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """A point in time; SQLite keeps no zone, so everything is written and read as UTC."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Write UTC."""
-        return value.astimezone(UTC) if value else None
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Read UTC."""
-        return value.replace(tzinfo=value.tzinfo or UTC).astimezone(UTC) if value else None
-
-
-class Base(DeclarativeBase):
-    """The node's tables."""
-
-    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own convention
-        datetime: UtcDateTime,
-        dict[str, Any]: JSON,
-        list[Any]: JSON,
-        str: String(255),
-    }
 
 
 class StudyRow(Base):
@@ -180,7 +153,27 @@ class JobRow(Base):
     wish: Mapped[str] = mapped_column(String(16), default="")
     """A request that a running job must look at: cancelled or superseded."""
     wish_reason: Mapped[str] = mapped_column(Text, default="")
+    is_prior: Mapped[bool] = mapped_column(default=False)
+    """It is only compared with: the job ends after the consultation."""
     settled_at: Mapped[datetime | None]
+
+
+class PriorSearchRow(Base):
+    """The search for the priors that a job wants to compare with."""
+
+    __tablename__ = "prior_search"
+    __table_args__ = (
+        CheckConstraint(
+            f"state IN ({', '.join(repr(s.value) for s in SearchState)})", name="prior_search_state"
+        ),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id"), unique=True)
+    archive: Mapped[str]
+    deadline_at: Mapped[datetime]
+    state: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str] = mapped_column(Text, default="")
+    ended_at: Mapped[datetime | None]
 
 
 class EventRow(Base):

@@ -48,6 +48,7 @@ class Event(StrEnum):
     STUDY_CLOSED = "study_closed"
     CLAIMED = "claimed"
     STAGE_FINISHED = "stage_finished"
+    PRIORS_AWAITED = "priors_awaited"
     REPORTS_ACCEPTED = "reports_accepted"
     NOT_APPLICABLE = "not_applicable"
     FAILED_FOR_NOW = "failed_for_now"
@@ -69,6 +70,7 @@ MOVES: dict[tuple[State, Event], State] = {
     (State.QUEUED, Event.CANCELLED): State.CANCELLED,
     (State.QUEUED, Event.SUPERSEDED): State.CANCELLED,
     (State.RUNNING, Event.STAGE_FINISHED): State.QUEUED,
+    (State.RUNNING, Event.PRIORS_AWAITED): State.WAITING,
     (State.RUNNING, Event.REPORTS_ACCEPTED): State.DELIVERED,
     (State.RUNNING, Event.NOT_APPLICABLE): State.SKIPPED,
     (State.RUNNING, Event.FAILED_FOR_NOW): State.WAITING,

@@ -6,6 +6,7 @@ import signal
 import uvicorn
 
 from gsco_pacs.adapters.ledger import Ledger
+from gsco_pacs.adapters.refusal_desk import RefusalDesk
 from gsco_pacs.adapters.stow_service import StowService
 from gsco_pacs.adapters.tls import https_context
 from gsco_pacs.config import Config
@@ -30,11 +31,17 @@ def run_dicomweb(config: Config) -> None:
     database = open_database(config)
     ledger = Ledger(database)
 
-    def on_refusal(refusal: Refusal) -> None:
+    def record(refusal: Refusal) -> None:
         try:
-            ledger.refuse(refusal.peer, refusal.what, refusal.reason)
+            ledger.refuse(refusal)
         except TransientError as error:
             log.warning("A refusal could not be recorded: %s", error)
+
+    desk = RefusalDesk(record, config.receiver.limits.refusals_per_minute)
+
+    def on_refusal(refusal: Refusal) -> None:
+        desk.tell(refusal)
+        desk.flush()
 
     tls = settings.tls and https_context(settings.tls, "dicomweb.tls", config.absolute)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -54,3 +61,4 @@ def run_dicomweb(config: Config) -> None:
             timeout_graceful_shutdown=_LAST_SECONDS,
             ssl_context_factory=(lambda *_: tls) if tls else None,
         )
+    desk.flush(everything=True)

@@ -1,7 +1,7 @@
 """``gsco-pacs fetch``: studies come from an archive through the same door as from a modality."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 
 from rich.console import Console
@@ -109,11 +109,14 @@ def recorded_fetch(
     archive: Archive,
     uid: str,
     asked_by: str,
-    show: Callable[[Fetched], None],
+    show: Callable[[Fetched], None] = lambda _: None,
+    *,
+    job_id: int | None = None,
+    modalities: Collection[str] = (),
 ) -> Fetched:
     """Fetch a study and keep in the record who wanted it and what came of it; errors of ``fetching.fetch``."""
     fetches = Fetches(database)
-    number = fetches.begin(uid, archive.name, asked_by)
+    number = fetches.begin(uid, archive.name, asked_by, job_id)
     try:
         with open_intake(config, database) as take:
             fetched = fetch(
@@ -122,6 +125,7 @@ def recorded_fetch(
                 here=fetches.here,
                 take=take,
                 sop_classes=storage_sop_classes(),
+                modalities=modalities,
                 pauses=config.archives[archive.name].pauses,
                 progress=show,
             )

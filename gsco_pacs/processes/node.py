@@ -62,6 +62,7 @@ def run_node(config: Config, config_file: Path, *, web: bool) -> None:
         signal.signal(number, lambda *_: stop.set())
     commands = [("receiver",), ("housekeeper",), *(("worker", stage.value) for stage in Stage)]
     commands += [("dicomweb",)] if config.dicomweb else []
+    commands += [("fetcher",)] if any(route.priors for route in config.routes) else []
     children = [_Child(arguments) for arguments in [*commands, *([("web",)] if web else [])]]
     for child in children:
         child.start(config_file)

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from gsco_pacs.conditions import Condition, Settings
 from gsco_pacs.domain.findings import Mode
+from gsco_pacs.settings.priors import PriorRule
 from gsco_pacs.settings.settle import Expectation
 from gsco_pacs.settings.values import Name, Seconds, Share
 
@@ -60,6 +61,8 @@ class RouteSettings(Settings):
     """One of `archives`: asked how many instances it holds; a study closes early when as many are here, and is held open while fewer are."""
     expects: tuple[Expectation, ...] = ()
     """What every study of the route has; it closes early when all is here and is held open to the deadline while not."""
+    priors: PriorRule | None = None
+    """Earlier studies that are fetched to be compared with."""
     destinations: tuple[Name, ...] = Field(min_length=1)
     """Where the reports go, by name."""
 

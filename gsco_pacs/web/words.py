@@ -25,6 +25,7 @@ _TITLES = {
     Event.STUDY_CLOSED: "Study complete",
     Event.CLAIMED: "{stage} begun",
     Event.STAGE_FINISHED: "{stage} finished",
+    Event.PRIORS_AWAITED: "{stage} finished, priors awaited",
     Event.REPORTS_ACCEPTED: "Delivered",
     Event.NOT_APPLICABLE: "Skipped",
     Event.FAILED_FOR_NOW: "{stage} failed for now",
@@ -39,6 +40,7 @@ _TITLES = {
 
 _TONES = {
     Event.STAGE_FINISHED: "good",
+    Event.PRIORS_AWAITED: "good",
     Event.REPORTS_ACCEPTED: "good",
     Event.FAILED_FOR_NOW: "warn",
     Event.LEASE_LOST: "warn",
