@@ -34,6 +34,7 @@ from gsco_pacs.settings.receiver import Receiver, Sender
 from gsco_pacs.terminal import print_study
 from gsco_pacs.testing.committing_pacs import CommittingPacs, Promise
 from gsco_pacs.testing.phantoms import encoded, make_dx
+from gsco_pacs.testing.servers import PostgresqlServer
 from tests.recorded_node import RecordedNode
 from tests.running_node import Node
 
@@ -48,8 +49,8 @@ SOON = Retry(first_seconds=0.01, longest_seconds=0.05)
 class Asker:
     """A node with one delivered study, its receiver, and the desk at which a worker asks."""
 
-    def __init__(self, folder: Path) -> None:
-        self.node = RecordedNode(folder)
+    def __init__(self, folder: Path, database: str | None = None) -> None:
+        self.node = RecordedNode(folder, database=database)
         self.uid = ""
         self.settings = Receiver(host="127.0.0.1", port=free_port(), senders=(Sender(ae_title="LOOPBACK"),))
         self.config = self.node.config.model_copy(update={"retry": SOON})
@@ -152,6 +153,21 @@ def test_a_denied_object_is_sent_anew_and_asked_for_under_a_new_transaction(aske
     assert first != second
     assert "no such object instance (0x0112)" in asker.tries()[0].reason
     assert "sent and asked for again" in asker.tries()[0].words
+
+
+def test_on_postgresql_a_denied_object_is_owed_again_and_an_overdue_one_too(
+    tmp_path: Path, postgresql: PostgresqlServer
+) -> None:
+    asker = Asker(tmp_path, postgresql.new_database())
+    asker.scp.start()
+    with CommittingPacs([Promise("other", denies=True), Promise("never")], asker.address) as pacs:
+        asker.deliver(pacs, deadline_seconds=0.05).work()
+        asker.wait(FAILED, FAILED, OWED, OWED)
+        asker.work()
+        time.sleep(0.06)
+        assert asker.commitments.pass_deadlines() == 2
+    asker.scp.stop()
+    assert asker.states() == [FAILED, FAILED, OVERDUE, OVERDUE, OWED, OWED]
 
 
 def test_after_the_last_try_an_object_is_shown_as_unconfirmed(asker: Asker) -> None:

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.uid import (
+    UID,
     Comprehensive3DSRStorage,
     EnhancedSRStorage,
     ExplicitVRLittleEndian,
@@ -442,7 +443,7 @@ def every_kind(chest_reports: Reports) -> tuple[Report, ...]:
     made: list[Report] = list(chest_reports)
     for number, (kind, sop_class) in enumerate(classes.items()):
         ds = make_dx(instance=str(90 + number))
-        ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = sop_class
+        ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = UID(sop_class)
         made.append(
             replace(
                 made[0],

@@ -89,8 +89,8 @@ def request(association: Association, transaction: str, *named: Named, action: i
 class Keeper:
     """A node's receiver and the desk of its deliver worker."""
 
-    def __init__(self, folder: Path, **sender: Any) -> None:
-        self.node = RecordedNode(folder)
+    def __init__(self, folder: Path, database: str | None = None, **sender: Any) -> None:
+        self.node = RecordedNode(folder, database=database)
         receiver = Receiver(
             host="127.0.0.1", port=free_port(), reserve_bytes=0,
             senders=(Sender(ae_title="CT1", **sender), Sender(ae_title="ORTHANC", **sender)),
@@ -135,9 +135,14 @@ def modality() -> Iterator[Modality]:
         yield modality
 
 
-@pytest.fixture
-def keeper(tmp_path: Path, modality: Modality) -> Iterator[Keeper]:
-    keeper = Keeper(tmp_path, call_back=CallBack(host="127.0.0.1", port=modality.port, timeout_seconds=5))
+@pytest.fixture(params=["sqlite", "postgresql"])
+def keeper(request: pytest.FixtureRequest, tmp_path: Path, modality: Modality) -> Iterator[Keeper]:
+    database = None
+    if request.param == "postgresql":
+        database = request.getfixturevalue("postgresql").new_database()
+    keeper = Keeper(
+        tmp_path, database, call_back=CallBack(host="127.0.0.1", port=modality.port, timeout_seconds=5)
+    )
     keeper.scp.start()
     yield keeper
     keeper.scp.stop()

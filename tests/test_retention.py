@@ -39,6 +39,14 @@ def node(tmp_path: Path) -> RecordedNode:
     return RecordedNode(tmp_path)
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def either(request: pytest.FixtureRequest, tmp_path: Path) -> RecordedNode:
+    """A node on each of the two databases."""
+    if request.param == "sqlite":
+        return RecordedNode(tmp_path)
+    return RecordedNode(tmp_path, database=request.getfixturevalue("postgresql").new_database())
+
+
 def change(node: RecordedNode, row: Any, **values: Any) -> None:
     with node.database.writing() as connection:
         connection.execute(update(row).values(**values))
@@ -86,7 +94,8 @@ def test_nothing_is_deleted_unless_the_configuration_says_so(node: RecordedNode)
     assert all(report.content for report in node.jobs.reports(1))
 
 
-def test_what_is_over_and_confirmed_goes_in_one_round_and_the_record_says_so(node: RecordedNode) -> None:
+def test_what_is_over_and_confirmed_goes_in_one_round_and_the_record_says_so(either: RecordedNode) -> None:
+    node = either
     uid = delivered(node, BOTH)
     settings = Settings(images_days=1, reports_days=1)
     Cleaning(node.database, node.config.model_copy(update={"retention": settings})).tend()
