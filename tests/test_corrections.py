@@ -230,7 +230,9 @@ def test_a_half_corrected_study_waits_for_the_rest_and_at_the_deadline_the_newes
     assert not node.decision(3500).closed
     late = node.decision(3601)
     assert late.closed
-    assert late.incomplete == "PatientName were corrected in 1 images; 2 still have the former values."
+    assert (
+        late.incomplete == "Corrected: PatientName; images that have the new values: 1, the former ones: 2."
+    )
     (collecting,) = node.ledger.collecting()
     study = node.ledger.study(collecting.job_id)
     assert study.instances[0].sop_instance_uid == str(make_dx(instance="2").SOPInstanceUID)

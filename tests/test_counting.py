@@ -11,6 +11,7 @@ from pydicom import Dataset
 
 from gsco_pacs.adapters.announcements import Announcements
 from gsco_pacs.adapters.archive_counts import ArchiveCounts, Told
+from gsco_pacs.adapters.audit import Audit
 from gsco_pacs.adapters.corrections import Corrections
 from gsco_pacs.adapters.job_ledger import JobLedger
 from gsco_pacs.adapters.ledger import Database, Ledger
@@ -21,6 +22,7 @@ from gsco_pacs.domain.job import Stage
 from gsco_pacs.domain.study import Instance, Peer, Routing
 from gsco_pacs.outlook import Outlook, Outlooks
 from gsco_pacs.processes.counting import Counting
+from gsco_pacs.processes.housekeeper import close_studies
 from gsco_pacs.processes.peers import open_archive
 from gsco_pacs.steps.settle import settle
 from gsco_pacs.testing.archive import Scripted, ScriptedArchive
@@ -48,8 +50,9 @@ def series_of(uid: str, instances: int) -> Dataset:
 class Desk:
     """The housekeeper's part that closes studies, by hand, with one archive."""
 
-    def __init__(self, database: Database, archive: ScriptedArchive) -> None:
+    def __init__(self, database: Database, archive: ScriptedArchive, **settle: float) -> None:
         settings: dict[str, Any] = {
+            "settle": settle,
             "archives": {"main": {"kind": "dimse", "ae_title": "ARCHIVE", "host": archive.host, "port": archive.port}},
             "destinations": {"pacs": {"kind": "folder", "path": "out"}},
             "routes": [{
@@ -59,11 +62,11 @@ class Desk:
         }  # fmt: skip
         config = Config.model_validate(settings)
         self.ledger, self.jobs = Ledger(database), JobLedger(database)
-        self.counts = ArchiveCounts(database, 15)
-        self._outlooks = Outlooks(
+        self.counts = ArchiveCounts(database, config.settle.ask_seconds)
+        self.outlooks = Outlooks(
             self.ledger, Announcements(database), Corrections(database), self.counts, config
         )
-        self._counting = Counting(self.counts, partial(open_archive, config=config))
+        self.counting = Counting(self.counts, partial(open_archive, config=config))
 
     def receive(self, *numbers: int) -> None:
         header = {"Modality": "CT"}
@@ -75,9 +78,9 @@ class Desk:
 
     def outlook(self, after: float) -> tuple[Outlook, datetime]:
         (collecting,) = arriving = self.ledger.collecting()
-        self._outlooks.refresh(arriving)
+        self.outlooks.refresh(arriving)
         at = collecting.last_received_at + timedelta(seconds=after)
-        outlook = self._outlooks.of(collecting, at)
+        outlook = self.outlooks.of(collecting, at)
         assert outlook is not None
         return outlook, at
 
@@ -87,7 +90,7 @@ class Desk:
 
     def ask(self, after: float, until: Callable[[Told], bool]) -> Told:
         """Ask so many seconds after the newest image, and wait for the answer to be kept."""
-        self._counting.ask(STUDY, *self.outlook(after))
+        self.counting.ask(STUDY, *self.outlook(after))
         deadline = time.monotonic() + 30
         while not (told := self.counts.told().get(STUDY)) or not until(told):
             assert time.monotonic() < deadline, told
@@ -166,3 +169,18 @@ def test_the_nodes_own_results_in_the_archive_are_not_counted(desk: Desk, archiv
     desk.receive(2)
     archive.script = Scripted([series_of(f"{STUDY}.1", 2), series_of("2.25.1", 5)])
     assert desk.ask(6, lambda told: told.times == 1).instances == 2
+
+
+def test_the_housekeeper_asks_by_itself_and_closes_what_the_archive_confirms(
+    database: Database, archive: ScriptedArchive
+) -> None:
+    desk = Desk(database, archive, settle_seconds=0.1, ask_seconds=0.2)
+    desk.receive(1, 2)
+    deadline = time.monotonic() + 30
+    while desk.ledger.collecting():
+        close_studies(desk.ledger, desk.outlooks, desk.counting)
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    detail = Audit(database).study(STUDY).revisions[0].moments[-1].detail
+    assert detail["grounds"] == "archive's count"
+    assert "main holds 2 instances (answered so 2 times)." in detail["evidence"]

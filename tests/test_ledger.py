@@ -198,11 +198,11 @@ def test_what_was_missing_when_a_study_was_closed_stays_with_the_decision_and_go
     missing = "MPPS of CT1: 3 of 4 announced images have not come."
     decision = Decision(
         closed=True, reason="The deadline.", decided_at=datetime.now(UTC), grounds=Grounds.DEADLINE,
-        evidence=("1 instances are here.", missing), incomplete=missing,
+        evidence=("Instances here: 1.", missing), incomplete=missing,
     )  # fmt: skip
     assert ledger.close(collecting, decision, Routing("chest", ()), ROUTE)
     detail = audit.study("1.2.3").revisions[0].moments[-1].detail
-    assert (detail["grounds"], detail["evidence"]) == ("deadline", ["1 instances are here.", missing])
+    assert (detail["grounds"], detail["evidence"]) == ("deadline", ["Instances here: 1.", missing])
     assert claimed(jobs).study.incomplete == missing
 
 

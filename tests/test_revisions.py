@@ -122,7 +122,7 @@ def test_an_announced_study_closes_when_it_is_whole_and_a_torn_one_at_the_deadli
             announce(node, "2.25.2", other, [reference(torn), missing])
             incomplete = node.wait(other, lambda history: delivered(history, 1))
     (closed,) = (m for m in complete.revisions[0].moments if m.event == "study_closed")
-    assert closed.reason == "All 1 images are here that were announced by MPPS of STORESCU."
+    assert closed.reason == "All announced images are here: 1, by MPPS of STORESCU."
     (closed,) = (m for m in incomplete.revisions[0].moments if m.event == "study_closed")
     assert closed.detail["incomplete"] == "MPPS of STORESCU: 1 of 2 announced images have not come."
     drafts = [ds for ds in reports(pacs).values() if ds.StudyInstanceUID == other]

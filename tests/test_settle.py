@@ -94,7 +94,7 @@ def test_of_a_later_revision_the_expectations_say_nothing() -> None:
 def test_a_study_closes_at_once_when_all_announced_images_are_here() -> None:
     decision = after(0, replace(ARRIVING, announced=(mpps(),)))
     assert (decision.closed, decision.grounds) == (True, Grounds.ANNOUNCED)
-    assert decision.reason == "All 2 images are here that were announced by MPPS of CT1."
+    assert decision.reason == "All announced images are here: 2, by MPPS of CT1."
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_a_correction_that_is_half_here_closes_by_nothing_but_the_deadline() -> 
     standing = replace(ARRIVING, corrected=HALF, announced=(mpps(),), counted=count(2), expected=BOTH_VIEWS)
     assert not after(3599, standing).closed
     assert (
-        "PatientID were corrected in 1 images; 1 still have the former values."
+        "Corrected: PatientID; images that have the new values: 1, the former ones: 1."
         in after(3600, standing).incomplete
     )
 

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,16 @@ from PIL import Image
 from pydicom import dcmread
 
 from gsco_pacs.adapters.audit import Audit
+from gsco_pacs.adapters.corrections import Corrections
+from gsco_pacs.domain.completeness import Decision
 from gsco_pacs.domain.incoming import Refusal
 from gsco_pacs.domain.job import SETTLED, State
 from gsco_pacs.domain.study import Peer
+from gsco_pacs.intake import compare_variants
 from gsco_pacs.settings.receiver import Sender
 from gsco_pacs.testing.phantoms import make_dx
 from gsco_pacs.web.facts import PAGE
-from tests.recorded_node import RecordedNode
+from tests.recorded_node import MATCHING, ROUTE, RecordedNode
 from tests.test_evidence import PICTURE, captured
 
 Busy = tuple[TestClient, dict[str, str], RecordedNode]
@@ -319,3 +323,24 @@ def test_health_is_the_record_and_a_dead_record_is_503(node: RecordedNode, clien
         connection.exec_driver_sql("ALTER TABLE job RENAME TO lost")
     assert client.get("/healthz").status_code == 503
     assert client.get("/").status_code == 503
+
+
+def test_what_was_corrected_and_what_was_known_when_a_study_was_closed_stand_on_its_page(
+    tmp_path: Path,
+) -> None:
+    node = RecordedNode(tmp_path)
+    uid = node.receive(make_dx())
+    node.receive(make_dx(PatientID="P2"))
+    compare_variants(Corrections(node.database), node.store)
+    (collecting,) = node.ledger.collecting()
+    missing = "MPPS of CT1: 1 of 2 announced images have not come."
+    decision = Decision(
+        closed=True, reason=f"The deadline. Incomplete: {missing}", decided_at=datetime.now(UTC),
+        evidence=("Instances here: 1.", missing), incomplete=missing,
+    )  # fmt: skip
+    assert node.ledger.close(collecting, decision, MATCHING, ROUTE)
+    page = node.client().get(f"/studies/{uid}").text
+    node.engine.dispose()
+    assert "1 × came with a corrected header: PatientID &#39;PHANTOM-1&#39; → &#39;P2&#39;." in page
+    assert f"The deadline. Incomplete: {missing}" in page
+    assert "<li>Instances here: 1.</li>" in page

@@ -59,7 +59,8 @@ def in_words(kind: str, changes: Mapping[str, Iterable[str]] | None) -> str:
     values = "; ".join(f"{k} {former!r} → {newer!r}" for k, (former, newer) in (changes or {}).items())
     match kind:
         case "corrected":
-            return f"came with a corrected header: {values or 'as a deleted object had it'}"
+            header = f"came with a corrected header: {values}"
+            return header if values else "takes the place of an object whose bytes were deleted"
         case "variant" if changes is None:
             return "came with a known SOP Instance UID and other bytes: not compared yet"
         case "variant":

@@ -58,7 +58,7 @@ def _early(standing: Standing, patience: Patience, quiet: float) -> Iterator[tup
     if _all_announced_are_here(standing):
         images = sum(each.images for each in standing.announced)
         by = ", ".join(dict.fromkeys(each.by for each in standing.announced))
-        yield Grounds.ANNOUNCED, f"All {images} images are here that were announced by {by}."
+        yield Grounds.ANNOUNCED, f"All announced images are here: {images}, by {by}."
     # Of a later revision the route's expectations say nothing: the one before has met them already.
     all_met = all(each.here >= each.wanted for each in standing.expected)
     if standing.revision == 1 and standing.expected and all_met and quiet >= patience.settle_seconds:
@@ -96,8 +96,8 @@ def _missing(standing: Standing) -> Iterator[str]:
     corrected = standing.corrected
     if corrected and corrected.left:
         yield (
-            f"{', '.join(corrected.keywords)} were corrected in {corrected.images} images; "
-            f"{corrected.left} still have the former values."
+            f"Corrected: {', '.join(corrected.keywords)}; images that have the new values: {corrected.images}, "
+            f"the former ones: {corrected.left}."
         )
 
 
@@ -110,7 +110,7 @@ def _doubts(standing: Standing) -> Iterator[str]:
 
 def _known(standing: Standing) -> Iterator[str]:
     """The evidence that speaks for a complete study, or for nothing yet."""
-    yield f"{standing.instances} instances are here."
+    yield f"Instances here: {standing.instances}."
     for expected in standing.expected:
         if expected.here >= expected.wanted:
             yield f"{_here(expected)}."
@@ -121,7 +121,7 @@ def _known(standing: Standing) -> Iterator[str]:
         yield f"The archive did not answer: {standing.unanswered}"
     corrected = standing.corrected
     if corrected and not corrected.left:
-        yield f"{', '.join(corrected.keywords)} were corrected in {corrected.images} images."
+        yield f"Corrected in all images: {', '.join(corrected.keywords)}."
     counted = standing.counted
     if counted and counted.instances <= standing.instances:
         yield f"{counted.archive} holds {counted.instances} instances (answered so {counted.times} times)."
