@@ -46,6 +46,7 @@ def write_objects(folder: Path, kind: Kind, objects: int, associations: int) -> 
         "Bench",
     )
     ds.StudyInstanceUID, ds.SeriesInstanceUID = generate_uid(), generate_uid()
+    ds.StudyID, ds.SeriesNumber = "1", 1
     ds.Rows, ds.Columns = kind.rows, kind.columns
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0

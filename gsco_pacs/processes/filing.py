@@ -22,7 +22,7 @@ from gsco_pacs.steps.route import keywords
 log = logging.getLogger(__name__)
 
 _BATCH = 256
-_GATHER_SECONDS = 0.02
+_GATHER_SECONDS = 0.1
 _RETRY_SECONDS = 1.0
 _MOST_UNFILED = 10_000
 """With more objects that wait for their rows the database is too slow, and senders are told to come again."""
