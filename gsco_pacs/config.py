@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 from gsco_pacs.conditions import Settings
 from gsco_pacs.domain.errors import ConfigError
 from gsco_pacs.settings.archives import ArchiveSettings
+from gsco_pacs.settings.audit import AuditTrail
 from gsco_pacs.settings.decoding import Decoding
 from gsco_pacs.settings.destinations import DestinationSettings
 from gsco_pacs.settings.dicomweb import Dicomweb
@@ -60,6 +61,7 @@ class Config(Settings):
     workers: Workers = Workers()
     decoding: Decoding = Decoding()
     retention: Retention = Retention()
+    audit: AuditTrail = AuditTrail()
     web: Web = Web()
     equipment: Equipment = Equipment()
     base: Path = Field(default=Path(), exclude=True)

@@ -15,6 +15,7 @@ from gsco_pacs.config import Config
 from gsco_pacs.datasets.registry import as_markdown
 from gsco_pacs.domain.job import ACTIVE, MOVES, SETTLED, Stage, State
 from gsco_pacs.settings.archives import DicomwebArchive, DimseArchive
+from gsco_pacs.settings.audit import Syslog
 from gsco_pacs.settings.destinations import (
     Confirmation,
     DicomwebDestination,
@@ -83,6 +84,7 @@ def configuration() -> str:
         ("A destination of kind `dicomweb`", DicomwebDestination),
         ("`confirm` of a destination", Confirmation),
         ("`tls` of a peer that the node calls", ClientTls),
+        ("`audit.syslog`", Syslog),
         ("A destination of kind `folder`", FolderDestination),
         ("`dicomweb`", Dicomweb),
         ("One of `dicomweb.senders`", WebSender),

@@ -34,7 +34,8 @@ def start(tmp_path: Path, hospital: Hospital) -> Iterator[Callable[..., Node]]:
 
     def started(**settings: Any) -> Node:
         users = (User(name="ward", passcode=hash_passcode("secret")),)
-        nodes.append(Node(tmp_path, **({"tls": hospital.server(), "users": users} | settings)))
+        given: dict[str, Any] = {"tls": hospital.server(), "users": users} | settings
+        nodes.append(Node(tmp_path, **given))
         nodes[-1].scp.start()
         return nodes[-1]
 

@@ -367,10 +367,14 @@ def test_a_running_receiver_takes_up_a_changed_file_and_survives_a_mistake_in_it
             process.send_signal(signal.SIGHUP)
             assert eventually(lambda: "the old one stays" in (tmp_path / "log").read_text())
             assert echoes("SECOND")
+            assert not echoes("STRANGER")
         finally:
             process.terminate()
             process.wait(30)
     assert process.returncode == 0
+    audit = "".join(path.read_text() for path in (tmp_path / "gsco-state" / "audit").glob("*.xml"))
+    assert all(f'csd-code="{code}"' in audit for code in ("110120", "110121", "110113", "110126"))
+    assert 'UserID="STRANGER"' in audit
 
 
 def test_limits_are_taken_up_while_running(node: Node) -> None:

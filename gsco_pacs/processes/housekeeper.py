@@ -25,6 +25,7 @@ from gsco_pacs.domain.errors import TransientError
 from gsco_pacs.domain.job import Stage
 from gsco_pacs.intake import close_if_complete, compare_variants
 from gsco_pacs.outlook import Outlooks
+from gsco_pacs.processes.auditing import send_audit
 from gsco_pacs.processes.cleaning import Cleaning
 from gsco_pacs.processes.counting import Counting
 from gsco_pacs.processes.parts import open_database, open_store, start_logging
@@ -55,6 +56,7 @@ def run_housekeeper(config: Config) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    threading.Thread(target=send_audit, args=(config, stop), name="audit", daemon=True).start()
     log.info("The housekeeper is at work.")
     while not stop.wait(TICK_SECONDS):
         try:

@@ -11,6 +11,7 @@ from types import FrameType
 
 from gsco_pacs.adapters.doors import Doors, Seat
 from gsco_pacs.config import Config
+from gsco_pacs.processes.auditing import Auditing
 from gsco_pacs.processes.parts import check_database, end_with_parent, open_store, start_logging
 from gsco_pacs.processes.reception import receive_studies
 from gsco_pacs.processes.reloading import receiver_tls
@@ -45,6 +46,7 @@ def run_receiver(config: Config, file: Path) -> None:
         receiver_tls(config)
         for port in config.receiver.ports:
             doors.open(config.receiver.host, port)
+        Auditing(config).runs(starts=True)
         # What is loaded by now stays: no collector need look at it, nor copy its pages.
         gc.freeze()
         for seat in range(config.receiver.processes):
@@ -57,6 +59,7 @@ def run_receiver(config: Config, file: Path) -> None:
             running[_forked(config, file, doors, seat)] = seat
     except _Stopped:
         _end(running)
+        Auditing(config).runs(starts=False)
 
 
 def _hang_up(running: dict[int, int]) -> None:

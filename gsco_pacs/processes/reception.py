@@ -11,6 +11,7 @@ from gsco_pacs.adapters.storage_scp import StorageScp
 from gsco_pacs.config import Config
 from gsco_pacs.domain.errors import TransientError
 from gsco_pacs.domain.incoming import Refusal
+from gsco_pacs.processes.auditing import Auditing
 from gsco_pacs.processes.filing import open_intake
 from gsco_pacs.processes.parts import open_database
 from gsco_pacs.processes.reloading import Reloading, receiver_tls
@@ -27,9 +28,10 @@ def receive_studies(config: Config, file: Path, seat: Seat) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     database = open_database(config)
-    ledger = Ledger(database)
+    ledger, auditing = Ledger(database), Auditing(config)
 
     def on_refusal(refusal: Refusal) -> None:
+        auditing.refused(refusal)
         try:
             ledger.refuse(refusal)
         except TransientError as error:
