@@ -79,3 +79,11 @@ def passcode(
     from gsco_pacs.adapters.user_identity import hash_passcode
 
     print(hash_passcode(passcode))
+
+
+@network.command()
+def conformance(context: typer.Context) -> None:
+    """Print the DICOM Conformance Statement of the node as it is configured (Markdown)."""
+    from gsco_pacs.processes.commands import state_conformance
+
+    print(state_conformance(load_config(context.obj)))

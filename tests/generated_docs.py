@@ -11,9 +11,10 @@ from pydantic_core import PydanticUndefined
 
 from gsco_pacs import cli
 from gsco_pacs.conditions import All, AnyOf, Match, Not, OneImage, Settings
-from gsco_pacs.config import Config
+from gsco_pacs.config import Config, load_config, shipped
 from gsco_pacs.datasets.registry import as_markdown
 from gsco_pacs.domain.job import ACTIVE, MOVES, SETTLED, Stage, State
+from gsco_pacs.processes.commands import state_conformance
 from gsco_pacs.settings.archives import DicomwebArchive, DimseArchive
 from gsco_pacs.settings.audit import Syslog
 from gsco_pacs.settings.destinations import (
@@ -214,11 +215,17 @@ def datasets() -> str:
     )  # fmt: skip
 
 
+def conformance() -> str:
+    """The statement of a node with the configuration that comes with the package."""
+    return state_conformance(load_config(shipped("config.yaml")))
+
+
 PAGES = {
     "states.md": states,
     "config.md": configuration,
     "commands.md": commands,
     "datasets.md": datasets,
+    "conformance.md": conformance,
 }
 
 if __name__ == "__main__":

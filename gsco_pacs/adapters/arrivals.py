@@ -134,8 +134,11 @@ class Arrivals:
         if known:
             return Registration.VARIANT
         # Another node's draft, or the radiologist's report, must not make us draft again.
-        is_image = not instance.sop_class_uid.startswith(_NO_IMAGES)
-        return Registration.KEPT if is_image or not self._newest_revision() else Registration.ATTACHED
+        return (
+            Registration.KEPT
+            if is_image(instance.sop_class_uid) or not self._newest_revision()
+            else Registration.ATTACHED
+        )
 
     def _moved(self, instance: Instance, studies: Sequence[int], peer: Peer) -> dict[str, list[str]]:
         """The study in which the same SOP Instance came before, as an archive sends it again after a merge."""
@@ -217,6 +220,11 @@ def newest_of_each(rows: Iterable[Any]) -> list[Any]:
         if row.kind == Registration.CORRECTED and not OF_THE_WHOLE_STUDY.isdisjoint(row.changes):
             first = row.sop_instance_uid
     return sorted(newest.values(), key=lambda row: row.sop_instance_uid != first)
+
+
+def is_image(sop_class_uid: str) -> bool:
+    """Whether objects of this class are images, and not something that is said about images."""
+    return not sop_class_uid.startswith(_NO_IMAGES)
 
 
 def lock_study(connection: Connection, study_instance_uid: str) -> int | None:

@@ -10,7 +10,7 @@ from gsco_pacs.domain.errors import (
     TransientError,
 )
 
-_STATUSES: tuple[tuple[type[GscoError], int, str], ...] = (
+STATUSES: tuple[tuple[type[GscoError], int, str], ...] = (
     (TransientError, 0xA700, "Out of resources, please send again"),
     (MismatchError, 0xA900, "Command and data set name different UIDs"),
     (BadUidError, 0x0117, "A UID is not valid (PS3.5 section 9.1)"),
@@ -23,4 +23,4 @@ _UNEXPECTED = (0xA700, "Internal error, please send again")
 
 def status_of(error: Exception) -> tuple[int, str]:
     """The status that answers ``error``, and an Error Comment without patient data."""
-    return next(((code, text) for kind, code, text in _STATUSES if isinstance(error, kind)), _UNEXPECTED)
+    return next(((code, text) for kind, code, text in STATUSES if isinstance(error, kind)), _UNEXPECTED)

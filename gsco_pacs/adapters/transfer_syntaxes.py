@@ -23,7 +23,7 @@ Refused: deflated (a few kilobytes may grow without bound), big endian (retired)
 HTJ2K (no decoder of ours is proved on it).
 """
 
-_VERIFICATION = "1.2.840.10008.1.1"
+VERIFICATION = "1.2.840.10008.1.1"
 
 _TAKEN = (
     *("ImageStorage", "ImageStorageForPresentation", "ImageStorageForProcessing"),
@@ -58,5 +58,5 @@ def storage_sop_classes() -> tuple[str, ...]:
 
 def supported_contexts() -> list[PresentationContext]:
     """Verification and every storage SOP Class, each with every transfer syntax, for the accepting side."""
-    verification = build_context(_VERIFICATION, [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian])
+    verification = build_context(VERIFICATION, [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian])
     return [verification, *(build_context(c, list(TRANSFER_SYNTAXES)) for c in storage_sop_classes())]

@@ -6,10 +6,14 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from gsco_pacs.adapters.audit import Audit
+from gsco_pacs.adapters.conformance import conformance_statement
+from gsco_pacs.adapters.database import open_engine
+from gsco_pacs.adapters.ledger import Database
 from gsco_pacs.adapters.send_files import Scp, Sent, find_files, send_files
 from gsco_pacs.adapters.upkeep import Upkeep
 from gsco_pacs.config import Config
 from gsco_pacs.processes.parts import open_database
+from gsco_pacs.processes.services import services
 
 
 def open_audit(config: Config) -> Audit:
@@ -20,6 +24,12 @@ def open_audit(config: Config) -> Audit:
 def open_upkeep(config: Config) -> Upkeep:
     """The operator's buttons."""
     return Upkeep(open_database(config))
+
+
+def state_conformance(config: Config) -> str:
+    """The conformance statement of a node with this configuration."""
+    unused = Database(open_engine("sqlite://"))  # the services are described, not started
+    return conformance_statement(config, services(config, unused, lambda _: None))
 
 
 def send_to(
