@@ -5,7 +5,7 @@ set -eu
 case "${1:-test}" in
     venv) packages="python3.11-venv"; programs="" ;;
     test)
-        packages="postgresql redis-server rabbitmq-server orthanc orthanc-dicomweb dcmtk chromium wordnet-base wordnet-sense-index"
+        packages="postgresql redis-server rabbitmq-server orthanc orthanc-dicomweb orthanc-python dcmtk chromium wordnet-base wordnet-sense-index"
         programs="redis-server rabbitmq-server Orthanc chromium"
         ;;
 esac
@@ -16,6 +16,7 @@ for program in $programs; do
 done
 if [ "${1:-test}" = test ]; then
     test -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so || missing="$missing orthanc-dicomweb"
+    test -e /usr/share/orthanc/plugins/libOrthancPython.so || missing="$missing orthanc-python"
     test -x /usr/bin/storescu || missing="$missing dcmtk"
     test -e /usr/share/wordnet/index.noun || missing="$missing wordnet-base"
     test -e /usr/share/wordnet/index.sense || missing="$missing wordnet-sense-index"

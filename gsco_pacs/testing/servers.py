@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,12 @@ from psycopg import sql
 
 from gsco_pacs.adapters.node_process import free_port
 from gsco_pacs.testing.private_process import as_user, listens, program, running
+
+_LIBRARIES = {
+    "orthanc-dicomweb": "libOrthancDicomWeb.so",
+    "orthanc-python": "libOrthancPython.so",
+}
+"""Orthanc's plugins by the package that brings them."""
 
 
 @dataclass(frozen=True)
@@ -196,8 +202,14 @@ def _rabbitmq_environment(
 
 
 @contextmanager
-def private_orthanc(peers: Mapping[str, tuple[str, str, int]] | None = None) -> Iterator[OrthancServer]:
+def private_orthanc(
+    peers: Mapping[str, tuple[str, str, int]] | None = None,
+    plugins: Sequence[str] = ("orthanc-dicomweb",),
+    **more: Any,
+) -> Iterator[OrthancServer]:
     """A fresh Orthanc; ``peers`` maps a symbolic name to (AE title, host, port) of those that it may call back.
+
+    ``plugins`` are names of Debian's packages, ``more`` further settings of its configuration.
 
     Orthanc 1.10 listens on all interfaces; access from elsewhere than loopback is refused for REST, not for DICOM.
     """
@@ -211,8 +223,9 @@ def private_orthanc(peers: Mapping[str, tuple[str, str, int]] | None = None) -> 
             "HttpPort": http_port,
             "RemoteAccessAllowed": False,
             **{f"DicomAlwaysAllow{service}": True for service in ("Echo", "Store", "Find", "Move", "Get")},
-            "Plugins": [str(_dicomweb_plugin())],
+            "Plugins": [str(_plugin(package)) for package in plugins],
             "DicomModalities": {name: list(peer) for name, peer in (peers or {}).items()},
+            **more,
         }
         (folder / "orthanc.json").write_text(json.dumps(settings))
         # Without TCP_NODELAY every C-STORE to or from DCMTK waits 40 ms.
@@ -225,10 +238,10 @@ def private_orthanc(peers: Mapping[str, tuple[str, str, int]] | None = None) -> 
             yield OrthancServer("ORTHANC", dicom_port, http_port, pid)
 
 
-def _dicomweb_plugin() -> Path:
-    plugin = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+def _plugin(package: str) -> Path:
+    plugin = Path("/usr/share/orthanc/plugins") / _LIBRARIES[package]
     if not plugin.is_file():
-        raise FileNotFoundError(f"{plugin} is missing: install the package orthanc-dicomweb.")
+        raise FileNotFoundError(f"{plugin} is missing: install the package {package}.")
     return plugin
 
 
