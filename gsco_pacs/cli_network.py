@@ -87,3 +87,19 @@ def conformance(context: typer.Context) -> None:
     from gsco_pacs.processes.commands import state_conformance
 
     print(state_conformance(load_config(context.obj)))
+
+
+@network.command()
+def echo(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="A destination or archive; without it all of them.")] = "",
+) -> None:
+    """C-ECHO the PACS that this node calls, and say what is wrong. Exit code 1 if one does not answer."""
+    from gsco_pacs.processes.echo import echo_peers
+
+    answers = []
+    for answer in echo_peers(load_config(context.obj), name):
+        print(f"{answer.key}: {answer.error or f'{answer.peer} answers.'}")
+        answers.append(answer)
+    if any(answer.error for answer in answers):
+        raise typer.Exit(1)
