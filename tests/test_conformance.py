@@ -74,7 +74,7 @@ def accepted(
     scp: StorageScp, proposed: list[tuple[str, list[UID]]], roles: tuple[str, ...] = ()
 ) -> Association:
     ae = AE("CT1")
-    contexts = [build_context(sop_class, syntaxes) for sop_class, syntaxes in proposed]
+    contexts = [build_context(sop_class, [*syntaxes]) for sop_class, syntaxes in proposed]
     negotiated = [build_role(uid, scp_role=True) for uid in roles]
     association = ae.associate("127.0.0.1", scp.port, contexts, ae_title="WARD", ext_neg=list(negotiated))
     association.release()

@@ -152,7 +152,9 @@ def _initiated(config: Config) -> Iterator[Row]:
 
 def _senders(config: Config) -> Iterator[str]:
     for sender in config.receiver.senders:
-        yield f"{sender.ae_title} from {', '.join(sender.addresses) or 'any address'}"
+        proof = ", over TLS with its certificate" if sender.certificates else ""
+        proof += ", with a user name and passcode" if sender.users else ""
+        yield f"{sender.ae_title} from {', '.join(map(str, sender.addresses)) or 'any address'}{proof}"
 
 
 def _cell(words: Iterable[str]) -> str:
@@ -161,12 +163,21 @@ def _cell(words: Iterable[str]) -> str:
 
 
 def _settings(config: Config) -> Iterator[Row]:
-    yield {"key": "AE title", "value": _cell([config.receiver.ae_title])}
+    receiver = config.receiver
+    yield {"key": "AE title", "value": _cell([receiver.ae_title])}
+    if receiver.further_ae_titles:
+        yield {"key": "Further AE titles that may be called", "value": _cell(receiver.further_ae_titles)}
     for name, peer in {**config.destinations, **config.archives}.items():
         if isinstance(peer, DimseDestination | DimseArchive):
             where = f"{peer.ae_title} at {peer.host}:{peer.port}{', over TLS' if peer.tls else ''}"
             yield {"key": _cell([name]), "value": _cell([where])}
-    yield {"key": "Silence that ends an association", "value": f"{config.receiver.idle_seconds:g} s"}
+    yield {"key": "Silence that ends an association", "value": f"{receiver.idle_seconds:g} s"}
+    yield {
+        "key": "Associations of one AE title at one address",
+        "value": str(receiver.limits.associations_per_peer),
+    }
+    yield {"key": "Longest association", "value": f"{receiver.limits.association_seconds:g} s"}
+    yield {"key": "Objects in an association", "value": str(receiver.limits.objects_per_association)}
     yield {"key": "Quiet time that closes a study", "value": f"{config.settle.quiet_seconds:g} s"}
     yield {"key": "Deadline that closes a study", "value": f"{config.settle.deadline_seconds:g} s"}
 
@@ -211,4 +222,10 @@ def _dicomweb(config: Config) -> str:
     peers = [
         name for name, peer in {**config.destinations, **config.archives}.items() if isinstance(peer, web)
     ]
-    return f"as user agent of {_cell(peers)} (STOW-RS, QIDO-RS, WADO-RS)." if peers else "not used."
+    said = [f"user agent of {_cell(peers)} (STOW-RS, QIDO-RS, WADO-RS)"] if peers else []
+    own = config.dicomweb
+    if own:
+        said.append(
+            f"origin server of STOW-RS on {own.host} port {own.port}, {'https' if own.tls else 'http'}"
+        )
+    return f"{'; '.join(said) or 'not used'}."

@@ -1,6 +1,6 @@
 """Calls every peer of the configuration once, so that a wrong address, AE title or certificate is found before a study is."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pynetdicom import build_context
@@ -35,12 +35,12 @@ def echo_peers(config: Config, name: str = "") -> Iterator[Echo]:
         raise ConfigError(f"{name or 'destinations and archives'}: nobody there is called by DIMSE.")
     for key, settings in peers.items():
         peer = called_peer(settings, key, config)
-        yield Echo(key, str(peer), _failure(lambda peer=peer: _echo(peer)))
+        yield Echo(key, str(peer), _failure(peer))
 
 
-def _failure(call: Callable[[], None]) -> str:
+def _failure(peer: CalledPeer) -> str:
     try:
-        call()
+        _echo(peer)
     except GscoError as error:
         return str(error)
     return ""
