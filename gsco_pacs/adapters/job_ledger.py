@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, delete, exists, insert, select, update
+from sqlalchemy import Connection, Select, delete, exists, insert, select, update
 
 from gsco_pacs.adapters.commitment_ledger import owe
 from gsco_pacs.adapters.ledger import Database, study_of
@@ -21,6 +21,9 @@ from gsco_pacs.domain.errors import LostLeaseError
 from gsco_pacs.domain.findings import ObjectKind, Predecessor, Receipt, Report
 from gsco_pacs.domain.job import Event, Stage, State
 from gsco_pacs.domain.study import Study
+
+STAT_IN_A_ROW = 4
+"""Under endless stat studies every fifth claim of a stage is a routine one: a fifth of the node is theirs."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +47,17 @@ class JobLedger:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def claim(self, stage: Stage, worker: str, lease_seconds: float) -> Claim | None:
-        """Take the most urgent queued job of ``stage``: stat first, then the longest waiting; None if there is none."""
+    def claim(
+        self, stage: Stage, worker: str, lease_seconds: float, *, only_stat: bool = False
+    ) -> Claim | None:
+        """Take the most urgent queued job of ``stage``: stat first, then the longest waiting; None if there is none.
+
+        After STAT_IN_A_ROW stat jobs a routine one is taken, if one waits, so that none waits for ever.
+        """
         lease = uuid4().hex
         with self._database.writing() as connection:
-            best = (
-                select(JobRow)
-                .where(JobRow.state == State.QUEUED, JobRow.stage == stage)
-                .order_by(JobRow.priority.desc(), JobRow.queued_at, JobRow.id)
-                .limit(1)
-            )
+            query = _most_urgent(stage, routine_first=_had_only_stat(connection, stage))
+            best = query.where(JobRow.priority > 0) if only_stat else query
             job = connection.execute(best.with_for_update(skip_locked=True)).first()
             if job is None:
                 return None
@@ -211,6 +215,28 @@ class JobLedger:
             )
             for row in newest.values()
         )
+
+
+def _most_urgent(stage: Stage, *, routine_first: bool) -> Select[Any]:
+    urgency = JobRow.priority.asc() if routine_first else JobRow.priority.desc()
+    return (
+        select(JobRow)
+        .where(JobRow.state == State.QUEUED, JobRow.stage == stage)
+        .order_by(urgency, JobRow.queued_at, JobRow.id)
+        .limit(1)
+    )
+
+
+def _had_only_stat(connection: Connection, stage: Stage) -> bool:
+    newest = (
+        select(JobRow.priority)
+        .join(AttemptRow, AttemptRow.job_id == JobRow.id)
+        .where(AttemptRow.stage == stage)
+        .order_by(AttemptRow.id.desc())
+        .limit(STAT_IN_A_ROW)
+    )
+    priorities = connection.execute(newest).scalars().all()
+    return len(priorities) == STAT_IN_A_ROW and all(priorities)
 
 
 def _owned(connection: Connection, claim: Claim) -> Any:
