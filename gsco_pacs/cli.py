@@ -87,11 +87,17 @@ def housekeeper(context: typer.Context) -> None:
 
 
 @app.command()
-def worker(context: typer.Context, stage: Stage) -> None:
+def worker(
+    context: typer.Context,
+    stage: Stage,
+    stat: Annotated[
+        bool, typer.Option("--stat", help="Take STAT studies only; list the stage in workers.stat_lanes.")
+    ] = False,
+) -> None:
     """Work on one stage: consult, draft or deliver."""
     from gsco_pacs.processes.worker import run_worker
 
-    run_worker(_config(context), stage)
+    run_worker(_config(context), stage, only_stat=stat)
 
 
 @app.command()

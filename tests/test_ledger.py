@@ -16,7 +16,7 @@ from gsco_pacs.adapters.database import _alembic, check_schema, migrate, open_en
 from gsco_pacs.adapters.job_ledger import Claim, JobLedger
 from gsco_pacs.adapters.ledger import Collecting, Database, Ledger
 from gsco_pacs.adapters.table_base import Base
-from gsco_pacs.adapters.upkeep import CRASHES_ALLOWED, WOKEN_AGAIN, Upkeep
+from gsco_pacs.adapters.upkeep import CRASHES_ALLOWED, WOKEN_AGAIN, Unwoken, Upkeep
 from gsco_pacs.domain.completeness import Decision, Grounds
 from gsco_pacs.domain.errors import ConfigError, IllegalMoveError, LostLeaseError
 from gsco_pacs.domain.findings import ObjectKind, Receipt, Report
@@ -509,10 +509,10 @@ def test_a_cancelled_job_stops_at_once_or_at_the_end_of_its_stage(
 def test_a_queued_job_whose_message_was_lost_is_found(ledger: Ledger, upkeep: Upkeep) -> None:
     receive(ledger, instance(1))
     job_id = close(ledger).job_id
-    assert upkeep.unwoken(60) == [(job_id, Stage.CONSULT)]
+    assert upkeep.unwoken(60) == [Unwoken(job_id, Stage.CONSULT, is_stat=False)]
     upkeep.woken([job_id])
     assert upkeep.unwoken(60) == []
-    assert upkeep.unwoken(0) == [(job_id, Stage.CONSULT)]
+    assert upkeep.unwoken(0) == [Unwoken(job_id, Stage.CONSULT, is_stat=False)]
 
 
 def test_messages_for_jobs_that_nobody_works_on_do_not_pile_up(ledger: Ledger, upkeep: Upkeep) -> None:
@@ -520,9 +520,9 @@ def test_messages_for_jobs_that_nobody_works_on_do_not_pile_up(ledger: Ledger, u
         receive(ledger, instance(1, study=f"1.2.{number + 1}"))
         close(ledger)
     first = upkeep.unwoken(60)
-    upkeep.woken([job_id for job_id, _ in first])
+    upkeep.woken([job.job_id for job in first])
     again = upkeep.unwoken(0)
-    upkeep.woken([job_id for job_id, _ in again])
+    upkeep.woken([job.job_id for job in again])
     assert (len(first), len(again)) == (WOKEN_AGAIN + 5, WOKEN_AGAIN)
     assert upkeep.unwoken(0) == again
 

@@ -3,18 +3,19 @@
 import threading
 from pathlib import Path
 
-from gsco_pacs.adapters.queue import open_app, wake
+from gsco_pacs.adapters.queue import lane_of, open_app, wake
 from gsco_pacs.config import Config
 from gsco_pacs.domain.job import Stage
+from gsco_pacs.settings.processes import Workers
 
 
-def received(config: Config, stage: Stage) -> list[int]:
-    """Every message of a stage's queue, as a worker would take it."""
+def received(config: Config, queue: str) -> list[int]:
+    """Every message of a queue, as a worker would take it."""
     app = open_app(config)
     found: list[int] = []
     with app.connection_for_read() as connection:
         channel = connection.default_channel
-        while (message := channel.basic_get(stage.value, no_ack=True)) is not None:
+        while (message := channel.basic_get(str(queue), no_ack=True)) is not None:
             found.append(message.decode()[0][0])
     return found
 
@@ -55,3 +56,13 @@ def test_an_empty_message_is_dropped(tmp_path: Path) -> None:
     wake(open_app(config), 1, Stage.DELIVER)
     (config.state_dir / "queue" / "messages" / f"0_spoilt.{Stage.DELIVER}.msg").touch()
     assert received(config, Stage.DELIVER) == [1]
+
+
+def test_a_stat_job_wakes_the_lane_of_its_stage_too(tmp_path: Path) -> None:
+    config = Config(base=tmp_path, workers=Workers(stat_lanes=(Stage.DRAFT,)))
+    wake(open_app(config), 7, Stage.DRAFT, stat=True)
+    wake(open_app(config), 8, Stage.DRAFT)
+    wake(open_app(config), 9, Stage.CONSULT, stat=True)
+    assert received(config, lane_of(Stage.DRAFT)) == [7]
+    assert received(config, Stage.DRAFT) == [7, 8]
+    assert received(config, Stage.CONSULT) == [9]

@@ -21,12 +21,13 @@ NO_JOB = 0
 def open_app(config: Config) -> Celery:
     """The Celery application of this node: one queue a stage, acknowledged late, one message at a time, no results."""
     app = Celery("gsco_pacs", set_as_current=False)
+    lanes = [lane_of(stage) for stage in config.workers.stat_lanes]
     app.conf.update(
         broker_url=config.broker if config.broker != "folder" else folder_transport.register(),
         broker_transport_options=_transport(config),
         broker_connection_retry_on_startup=True,
         broker_connection_timeout=4,
-        task_queues=[Queue(stage.value, Exchange(stage.value), routing_key=stage.value) for stage in Stage],
+        task_queues=[Queue(name, Exchange(name), routing_key=name) for name in [*Stage, *lanes]],
         task_default_queue=Stage.CONSULT.value,
         task_serializer="json",
         accept_content=["json"],
@@ -45,10 +46,21 @@ def open_app(config: Config) -> Celery:
     return app
 
 
-def wake(app: Celery, job_id: int, stage: Stage) -> None:
-    """Send the wake-up for ``job_id``; PeerUnavailableError if the broker is down (the housekeeper sends it again)."""
+def lane_of(stage: Stage) -> str:
+    """The queue of the worker that takes STAT studies only."""
+    return f"{stage.value}-stat"
+
+
+def wake(app: Celery, job_id: int, stage: Stage, *, stat: bool = False) -> None:
+    """Send the wake-up for ``job_id``; PeerUnavailableError if the broker is down (the housekeeper sends it again).
+
+    A ``stat`` job wakes the stage's lane too, if it has one; whoever comes second finds nothing to do.
+    """
+    known = {queue.name for queue in app.conf.task_queues}
+    queues = [stage.value, *([lane_of(stage)] if stat and lane_of(stage) in known else [])]
     try:
-        app.send_task(WAKE, args=[job_id], queue=stage.value)
+        for queue in queues:
+            app.send_task(WAKE, args=[job_id], queue=queue)
     except (OperationalError, OSError, ValueError) as error:
         raise PeerUnavailableError(f"The broker did not take the message: {type(error).__name__}.") from error
 

@@ -1,6 +1,7 @@
 """What brings a stuck job back: due retries, lost leases, lost messages; and the operator's two buttons."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,6 +21,15 @@ CRASHES_ALLOWED = 3
 
 WOKEN_AGAIN = 10
 """So many jobs of each queue get another message when they are silent."""
+
+
+@dataclass(frozen=True)
+class Unwoken:
+    """A queued job that no worker may know of."""
+
+    job_id: int
+    stage: Stage
+    is_stat: bool
 
 
 class Upkeep:
@@ -97,13 +107,13 @@ class Upkeep:
                 )
         return len(jobs)
 
-    def unwoken(self, silent_seconds: float) -> list[tuple[int, Stage]]:
+    def unwoken(self, silent_seconds: float) -> list[Unwoken]:
         """Queued jobs without a message, and of the first in each queue those whose message is older than ``silent_seconds``.
 
         Only the first few, because where no worker runs at all the messages would only pile up.
         """
         query = (
-            select(JobRow.id, JobRow.stage, JobRow.woken_at)
+            select(JobRow.id, JobRow.stage, JobRow.priority, JobRow.woken_at)
             .where(JobRow.state == State.QUEUED)
             .order_by(JobRow.priority.desc(), JobRow.queued_at, JobRow.id)
         )
@@ -112,7 +122,7 @@ class Upkeep:
         first = [row for stage in Stage for row in [r for r in rows if r.stage == stage][:WOKEN_AGAIN]]
         silent_since = now() - timedelta(seconds=silent_seconds)
         wanted = [r for r in rows if r.woken_at is None or (r in first and r.woken_at < silent_since)]
-        return [(row.id, Stage(row.stage)) for row in wanted]
+        return [Unwoken(row.id, Stage(row.stage), row.priority > 0) for row in wanted]
 
     def woken(self, job_ids: Sequence[int]) -> None:
         """Note that messages were sent for these jobs."""

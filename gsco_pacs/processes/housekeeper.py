@@ -160,9 +160,9 @@ def close_studies(ledger: Ledger, outlooks: Outlooks, counting: Counting) -> Non
 
 def send_wake_ups(upkeep: Upkeep, questions: Questions, app: Celery) -> None:
     """Send the messages that are missing, of jobs and of questions."""
-    for job_id, stage in upkeep.unwoken(MESSAGE_LOST_AFTER_SECONDS):
-        wake(app, job_id, stage)
-        upkeep.woken([job_id])
+    for job in upkeep.unwoken(MESSAGE_LOST_AFTER_SECONDS):
+        wake(app, job.job_id, job.stage, stat=job.is_stat)
+        upkeep.woken([job.job_id])
     for number, stage in questions.unwoken(MESSAGE_LOST_AFTER_SECONDS):
         wake(app, number, stage)
         questions.woken(number)

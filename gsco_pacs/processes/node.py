@@ -60,7 +60,9 @@ def run_node(config: Config, config_file: Path, *, web: bool) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    commands = [("receiver",), ("housekeeper",), *(("worker", stage.value) for stage in Stage)]
+    workers = [("worker", stage.value) for stage in Stage]
+    lanes = [("worker", stage.value, "--stat") for stage in config.workers.stat_lanes]
+    commands: list[tuple[str, ...]] = [("receiver",), ("housekeeper",), *workers, *lanes]
     commands += [("dicomweb",)] if config.dicomweb else []
     commands += [("fetcher",)] if any(route.priors for route in config.routes) else []
     children = [_Child(arguments) for arguments in [*commands, *([("web",)] if web else [])]]

@@ -22,7 +22,7 @@ from gsco_pacs.adapters.decoder_process import DecoderProcess
 from gsco_pacs.adapters.file_store import FileStore
 from gsco_pacs.adapters.job_ledger import Claim, JobLedger
 from gsco_pacs.adapters.prior_studies import PriorStudies
-from gsco_pacs.adapters.queue import NO_JOB, WAKE, open_app, wake
+from gsco_pacs.adapters.queue import NO_JOB, WAKE, lane_of, open_app, wake
 from gsco_pacs.adapters.upkeep import Upkeep
 from gsco_pacs.config import Config
 from gsco_pacs.consultation import Drafted, consult_stage, deliver_stage, draft_stage
@@ -54,11 +54,11 @@ DRAFTED = TypeAdapter(Drafted)
 _GRACE_SECONDS = 10.0
 
 
-def run_worker(config: Config, stage: Stage) -> None:
+def run_worker(config: Config, stage: Stage, *, only_stat: bool = False) -> None:
     """Work on ``stage`` until SIGTERM; models are loaded once in each child process and stay warm."""
     start_logging(f"worker-{stage}")
     app = open_app(config)
-    desk = Desk(config, stage, app)
+    desk = Desk(config, stage, app, only_stat=only_stat)
 
     def wake_up(_job_id: int) -> None:
         desk.work()
@@ -66,15 +66,16 @@ def run_worker(config: Config, stage: Stage) -> None:
     # A worker ends itself at its limit; Celery's is for one that hangs so badly that it cannot.
     app.task(wake_up, name=WAKE, time_limit=config.workers.limit(stage) + _GRACE_SECONDS)
     worker_process_init.connect(lambda **_: desk.open(), weak=False)
-    processes = config.workers.deliver_processes if stage is Stage.DELIVER else 1
+    queue = lane_of(stage) if only_stat else stage.value
+    processes = config.workers.deliver_processes if stage is Stage.DELIVER and not only_stat else 1
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"]
-    name = f"{stage}-{os.getpid()}@{socket.gethostname()}"
+    name = f"{queue}-{os.getpid()}@{socket.gethostname()}"
     app.worker_main(
         [
             "--quiet",
             "worker",
             "--queues",
-            stage.value,
+            queue,
             "--concurrency",
             str(processes),
             "--hostname",
@@ -87,8 +88,9 @@ def run_worker(config: Config, stage: Stage) -> None:
 class Desk:
     """Where one child process works: its parts, and what it does with one wake-up."""
 
-    def __init__(self, config: Config, stage: Stage, app: Celery) -> None:
+    def __init__(self, config: Config, stage: Stage, app: Celery, *, only_stat: bool = False) -> None:
         self._config = config
+        self._only_stat = only_stat
         self._stage = stage
         self._app = app
         self._specialists: dict[str, tuple[Asked, ...]] = {}
@@ -145,9 +147,10 @@ class Desk:
     def _work(self) -> None:
         lease = self._config.workers.lease_seconds
         worker = f"{socket.gethostname()}:{os.getpid()}"
-        claim = self._jobs.claim(self._stage, worker, lease)
+        claim = self._jobs.claim(self._stage, worker, lease, only_stat=self._only_stat)
         if claim is None:
-            self._questions.work(worker, self._app)
+            if not self._only_stat:
+                self._questions.work(worker, self._app)
             return
         with self._heartbeat(claim, lease):
             state = self._carry_out(claim)
@@ -160,7 +163,7 @@ class Desk:
         )
         following = claim.stage.following
         if state is State.QUEUED and following:
-            self._pass_on(claim.job_id, following)
+            self._pass_on(claim.job_id, following, stat=claim.route["priority"] == "stat")
 
     def _carry_out(self, claim: Claim) -> State | None:
         walk: Callable[[Claim], State] = {
@@ -279,9 +282,9 @@ class Desk:
         except TransientError as error:
             log.warning("%s The housekeeper wakes the next worker.", error)
 
-    def _pass_on(self, job_id: int, stage: Stage) -> None:
+    def _pass_on(self, job_id: int, stage: Stage, *, stat: bool) -> None:
         try:
-            wake(self._app, job_id, stage)
+            wake(self._app, job_id, stage, stat=stat)
             Upkeep(self._database).woken([job_id])
         except TransientError as error:
             log.warning("Job %d: %s The housekeeper wakes the next worker.", job_id, error)

@@ -36,6 +36,9 @@ class Workers(Settings):
     deliver_processes: Annotated[int, Field(ge=1)] = 2
     """Deliveries at a time on one machine."""
 
+    stat_lanes: tuple[Stage, ...] = ()
+    """Stages that get a second worker, for STAT studies only; it loads the stage's models once more."""
+
     def limit(self, stage: Stage) -> float:
         """The hard time limit of ``stage`` in seconds."""
         limits = {Stage.CONSULT: self.consult_seconds, Stage.DRAFT: self.draft_seconds}
