@@ -1,6 +1,7 @@
 """Hostile inputs: by the thousand over the wire, and hypothesis on the parts that read a peer's bytes."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from random import Random
@@ -17,8 +18,12 @@ from gsco_pacs.domain.encoded import top_level_elements
 from gsco_pacs.domain.errors import BadObjectError
 from gsco_pacs.domain.incoming import Incoming
 from gsco_pacs.domain.part10 import part10_head
-from gsco_pacs.domain.study import Peer
+from gsco_pacs.domain.study import Instance, Peer, StoredFile
 from gsco_pacs.intake import HEADER
+from gsco_pacs.ports import InputContract
+from gsco_pacs.sr.key_objects import key_images
+from gsco_pacs.steps.differ import differ
+from gsco_pacs.steps.prepare import prepare
 from gsco_pacs.steps.receive import receive
 from gsco_pacs.testing.fuzz_target import Inspection, Target
 from gsco_pacs.testing.fuzzing import fuzz, fuzz_table
@@ -83,6 +88,29 @@ def test_a_data_set_is_stored_as_it_came_or_refused_with_a_reason(
         return
     assert store.path_of(instance).read_bytes().endswith(data_set)
     assert all(isinstance(value, str | list) for value in instance.header.values())
+
+
+@pytest.mark.filterwarnings("ignore")
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(number=st.integers(min_value=0), which=st.integers(min_value=0))
+def test_whoever_reads_a_stored_file_again_gets_it_or_a_bad_object(
+    start_from: Sequence[Seed], tmp_path: Path, number: int, which: int
+) -> None:
+    rng, seed = Random(number), start_from[which % len(start_from)]
+    _, data_set = hostile_data_set(rng, seed, rng.choice(start_from))
+    former, newer = tmp_path / "former.dcm", tmp_path / "newer.dcm"
+    former.write_bytes(_head(seed) + seed.data_set)
+    newer.write_bytes(_head(seed) + data_set)
+    key_images([former, newer])
+    with suppress(BadObjectError):
+        differ(former, newer)
+    stored = StoredFile(
+        Instance(
+            "1.2", "1.3", seed.sop_instance_uid, seed.sop_class_uid, seed.transfer_syntax_uid, "", 0, ""
+        ),
+        newer,
+    )
+    prepare([stored], InputContract((), (), (), (), min_rows=1, min_columns=1, max_images=4))
 
 
 @settings(max_examples=300)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.fsm import InvalidEventError
-from pynetdicom.pdu import A_ASSOCIATE_RQ
+from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.transport import AssociationSocket
 
 if TYPE_CHECKING:
@@ -166,8 +166,8 @@ class PromptUpperLayer(DULServiceProvider):
         self._fill(memoryview(pdu)[len(self._head) :])
         try:
             decoded, event = self._decode_pdu(pdu)
-            decoded.to_primitive()  # some values are looked at only here, where the peer can still be answered
-            _must_name_syntaxes(decoded)
+            # Some values are looked at only here, where the peer can still be answered.
+            _must_name_syntaxes(decoded.to_primitive())
         except Exception as error:  # noqa: BLE001 - whatever a PDU's bytes hold, the peer gets its A-ABORT
             self._refuse(f"a PDU that can't be read: {type(error).__name__}")
         else:
@@ -199,8 +199,10 @@ class PromptUpperLayer(DULServiceProvider):
         self.event_queue.put("Evt19")
 
 
-def _must_name_syntaxes(pdu: Any) -> None:
-    if isinstance(pdu, A_ASSOCIATE_RQ) and not all(
-        context.abstract_syntax and context.transfer_syntax for context in pdu.presentation_context
+def _must_name_syntaxes(primitive: Any) -> None:
+    """ValueError if a context is proposed without a syntax, or with none that is made like a UID."""
+    if isinstance(primitive, A_ASSOCIATE) and not all(
+        context.abstract_syntax and context.transfer_syntax
+        for context in primitive.presentation_context_definition_list
     ):
-        raise ValueError("A presentation context is proposed without a syntax.")
+        raise ValueError

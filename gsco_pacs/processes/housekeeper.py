@@ -4,7 +4,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -58,18 +58,27 @@ def run_housekeeper(config: Config) -> None:
         signal.signal(number, lambda *_: stop.set())
     threading.Thread(target=send_audit, args=(config, stop), name="audit", daemon=True).start()
     log.info("The housekeeper is at work.")
+    duties: Sequence[Callable[[], object]] = (
+        lambda: bring_back(upkeep, watch),
+        lambda: look_at_variants(corrections, store),
+        lambda: close_studies(ledger, outlooks, counting),
+        lambda: send_wake_ups(upkeep, questions, app),
+        commitments.tend,
+        cleaning.tend,
+    )
     while not stop.wait(TICK_SECONDS):
-        try:
-            bring_back(upkeep, watch)
-            look_at_variants(corrections, store)
-            close_studies(ledger, outlooks, counting)
-            send_wake_ups(upkeep, questions, app)
-            commitments.tend()
-            cleaning.tend()
-        except TransientError as error:
-            log.warning("%s It is tried again.", error)
-        except Exception:
-            log.exception("This round failed; the next one follows.")
+        for duty in duties:
+            _do(duty)
+
+
+def _do(duty: Callable[[], object]) -> None:
+    """Do it; whatever it meets keeps no other duty from being done."""
+    try:
+        duty()
+    except TransientError as error:
+        log.warning("%s It is tried again.", error)
+    except Exception:
+        log.exception("A duty failed; it is tried again in the next round.")
 
 
 class LeaseWatch:

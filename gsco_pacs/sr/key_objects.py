@@ -16,6 +16,7 @@ PICKED = frozenset({"113000", "113013", "113002", "113020", "128195", "128203"})
 For Report Attachment, For Diagnosis, For Tumor Board. Others list images for other ends, some because they are rejected."""
 
 _UNREADABLE = (
+    ArithmeticError,
     InvalidDicomError,
     BytesLengthException,
     OSError,

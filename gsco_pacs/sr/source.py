@@ -45,8 +45,8 @@ _TAKEN = (*KEPT, *REQUIRED, *OPTIONAL, *_REQUEST_REQUIRED, *_REQUEST_OPTIONAL)
 
 
 UNREADABLE = (
-    InvalidDicomError, EOFError, ValueError, AttributeError, TypeError, LookupError, RuntimeError, BytesLengthException,
-    struct.error,
+    ArithmeticError, AttributeError, BytesLengthException, EOFError, InvalidDicomError, LookupError, RuntimeError,
+    TypeError, ValueError, struct.error,
 )  # fmt: skip
 """What pydicom raises for bytes that the receiver rightly took, since it looks at lengths only."""
 

@@ -171,7 +171,7 @@ class Inspection:
             lines = log.read().decode(errors="replace").splitlines()
         self._read = self._target.log.stat().st_size
         for number, line in enumerate(lines):
-            if line.startswith("Traceback"):
+            if line.startswith("Traceback") or "ended with code" in line:
                 yield "In the log: " + " | ".join(
                     [*lines[max(0, number - 1) : number + 1], *lines[number + 1 : number + 40]]
                 )
