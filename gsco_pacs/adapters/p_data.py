@@ -24,6 +24,9 @@ from gsco_pacs.domain.errors import BadObjectError
 
 LOGGER = logging.getLogger(__name__)
 
+_MAXIMUM_COMMAND = 1 << 16
+"""Bytes; real commands have some hundreds."""
+
 _KEPT_BUFFER = 1 << 20
 """Bytes that an association holds on to between two objects."""
 
@@ -50,8 +53,8 @@ class _Message:
     def room(self, length: int) -> memoryview:
         """Where the next fragment of ``length`` bytes goes; BadObjectError if the message becomes too long."""
         end = self.size + length
-        if end > upper_layer.MAXIMUM_OBJECT:
-            raise BadObjectError("an object that is too long")
+        if end > (upper_layer.MAXIMUM_OBJECT if self.command else _MAXIMUM_COMMAND):
+            raise BadObjectError("a command or an object that is too long")
         if end > len(self._buffer):
             larger = bytearray(max(end, 2 * len(self._buffer), self._likely_size))
             larger[: self.size] = memoryview(self._buffer)[: self.size]
