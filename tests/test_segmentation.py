@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gsco_pacs.adapters.bundle_format import INFERENCE, METADATA, WEIGHTS, segments, write_sums
+from gsco_pacs.adapters.bundle_samples import answers, sample_faults, seal
 from gsco_pacs.adapters.labelled_volumes import read_volumes, split_of
 from gsco_pacs.adapters.scores import dice
 from gsco_pacs.adapters.segmentation_bundles import BundleSegmenter, load_segmenter
@@ -178,3 +179,17 @@ def test_the_shelf_tells_what_a_segmenter_reads_and_how_good_it_is(bundle: tuple
     assert "field of view from 20 x 30 x 20 to 40 x 56 x 40 mm" in told
     assert "| Posterior | back part |" in told
     assert "all together: Dice 0.9" in told
+
+
+def test_a_sealed_volume_must_be_outlined_again_as_it_was(bundle: tuple[Path, Path], tmp_path: Path) -> None:
+    sealed = seal(Path(shutil.copytree(bundle[0], tmp_path / "bundle")))
+    (volumes,) = answers(sealed)["sample.npz"].values()
+    assert all(size > 0 for size in volumes.values()), "nothing outlined would prove nothing"
+    assert sample_faults(sealed) == ()
+    metadata = json.loads((sealed / METADATA).read_text())
+    metadata["gsco"]["background"] = 1000.0
+    (sealed / METADATA).write_text(json.dumps(metadata))
+    write_sums(sealed)
+    assert [fault.split(" of ")[0] for fault in sample_faults(sealed)] == [
+        f"made_up_volumes says {label} 0.000" for label in volumes
+    ]

@@ -82,8 +82,7 @@ def verified(bundle: Path) -> Verdict:
     try:
         facts = _facts(bundle)
         faults = [*_file_faults(bundle), *_code_faults(facts)]
-        segments = facts["gsco"].get("task") == "segmentation"
-        if not faults and not segments:
+        if not faults:
             from gsco_pacs.adapters.bundle_samples import sample_faults
 
             faults = list(sample_faults(bundle))
@@ -91,8 +90,7 @@ def verified(bundle: Path) -> Verdict:
         faults = [str(error)]
     if faults:
         return Verdict(right=False, lines=tuple(f"{name}: {fault}" for fault in faults))
-    proved = "checksums, licence and codes are right; a segmentation has no sample yet." if segments else (
-        "checksums, licence, codes and the sample's answers are right.")  # fmt: skip
+    proved = "checksums, licence, codes and the sample's answers are right."
     return Verdict(right=True, lines=(f"{name} {facts.get('version', '')}: {proved}",))
 
 
