@@ -33,11 +33,12 @@ def answer_question(
     files: Sequence[StoredFile],
     generalist: Generalist,
     decoder: Decoder = IN_PROCESS,
+    template: str = "question",
 ) -> Reply:
     """What the generalist replies, briefed with the specialists' opinions and the similar cases, and shown what was read."""
     findings = tuple(dict.fromkeys(opinion.finding for opinion in consultation.opinions))
     asked = re.sub(r"-{3,}", "--", question.translate(_CONTROL))
-    briefing = brief(consultation, findings, Mode.MOED_RAD, "question", question=asked)
+    briefing = brief(consultation, findings, Mode.MOED_RAD, template, question=asked)
     read = [file for file in files if file.instance.sop_instance_uid in consultation.read]
     return reply(question, briefing, consultation, generalist, prepare(read, SHOWN, decoder).pictures)
 

@@ -57,7 +57,7 @@ MODEL = ModelIdentity("cxr_findings", "1.2.0", "3fa1" * 16, ("calibrated",))
 GENERALIST = ModelIdentity("medgemma-4b-it", "1", "77b0" * 16, ("greedy",))
 ROUTE = {"name": "chest-radiograph", "priority": "routine"}
 MATCHING = Routing("chest-radiograph", (
-    Trial("chest-ct", matched=False, reason="Modality equals 'CT' (the study has DX)"),
+    Trial("chest-ct", matched=False, reason="Modality is CT (the study has DX)"),
     Trial("chest-radiograph", matched=True, reason=""),
 ))  # fmt: skip
 _FINDINGS = (
@@ -176,9 +176,7 @@ class RecordedNode:
         )
         uids["cancelled"] = self._ended(make_dx(study="3"), Event.CANCELLED, "Cancelled by the operator.")
         uids["skipped"] = self.receive(make_dx(study="4"))
-        mismatch = Trial(
-            "chest-radiograph", matched=False, reason="Modality one_of ('CR', 'DX') (the study has OT)"
-        )
+        mismatch = Trial("chest-radiograph", matched=False, reason="Modality is CR or DX (the study has OT)")
         self.close(uids["skipped"], Routing(None, (mismatch,)))
         uids["waiting"] = self.receive(make_dx(study="5"))
         self.close(uids["waiting"])

@@ -60,7 +60,7 @@ def test_a_stranger_may_be_shown_every_case() -> None:
 
 
 def test_the_hash_of_a_patient_depends_on_the_salt_and_shows_nothing_of_the_patient() -> None:
-    assert patient_hash("anna", SALT) == HASHES["anna"]
+    assert patient_hash("anna", SALT) == patient_hash(" anna ", SALT) == HASHES["anna"]
     assert patient_hash("anna", SALT[::-1]) != HASHES["anna"]
     assert len(HASHES["anna"]) == 32
     assert len(set(HASHES.values())) == len(PATIENTS)

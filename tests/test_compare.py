@@ -209,6 +209,7 @@ def test_two_studies_of_one_patient_are_compared_and_that_of_another_is_not(ward
     ("other", "priors"),
     [
         ({}, 1),
+        ({"PatientID": " P1 ", "IssuerOfPatientID": "A "}, 1),
         ({"StudyDate": "20260304", "StudyTime": "090000"}, 1),
         ({"PatientID": "P2"}, 0),
         ({"IssuerOfPatientID": "B"}, 0),

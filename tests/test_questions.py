@@ -147,6 +147,21 @@ def test_the_generalist_is_told_the_opinions_the_cases_and_the_question_and_show
     assert told.seconds is not None
 
 
+def test_the_route_says_which_prompt_its_generalist_has_learnt(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(recorded_node.ROUTE, "question_template", "question-briefed")
+    uid = ward.receive(make_dx(320, 280, study="2"))
+    ward.close(uid)
+    ward.consult()
+    ward.jobs.end(ward.claim(Stage.DRAFT), Event.CANCELLED, "A job would go before the questions.")
+    number = ward.questions.ask(uid, ASKED, "reader", to_be_filed=False)
+    ward.desk(Parrot("Yes."))
+    told = ward.questions.question(number)
+    assert told.reply is not None
+    assert told.reply.template == "question-briefed-v1"
+
+
 @pytest.mark.parametrize(
     ("question", "answer", "named"),
     [

@@ -80,7 +80,7 @@ def test_the_first_route_that_matches_is_taken_and_the_ones_before_it_say_why_no
     routing = route([CHEST], routes)
     assert routing.route == "chest"
     assert [(t.route, t.matched, t.reason) for t in routing.trials] == [
-        ("ct", False, "Modality equals 'CT' (the study has DX)"),
+        ("ct", False, "Modality is CT (the study has DX)"),
         ("chest", True, ""),
     ]
 
@@ -88,7 +88,7 @@ def test_the_first_route_that_matches_is_taken_and_the_ones_before_it_say_why_no
 def test_a_study_that_matches_nothing_has_a_reason_for_each_route() -> None:
     routing = route([HAND], [settings("chest", {"not": {"tag": "BodyPartExamined", "equals": "HAND"}})])
     assert routing.route is None
-    assert routing.trials[0].reason == "not (BodyPartExamined equals 'HAND') failed"
+    assert routing.trials[0].reason == "not (BodyPartExamined is HAND) failed"
 
 
 def test_a_reason_never_shows_a_patients_data() -> None:
@@ -138,8 +138,8 @@ def test_what_a_route_expects_is_counted_in_images_or_in_series() -> None:
         for n, (series, view) in enumerate(views)
     ]
     assert expected(instances, route_settings) == (
-        Expected("images with ViewPosition equals 'LL'", 2, 3),
-        Expected("series with ViewPosition equals 'LL'", 2, 2),
+        Expected("images with ViewPosition is LL", 2, 3),
+        Expected("series with ViewPosition is LL", 2, 2),
     )
 
 

@@ -24,8 +24,8 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 PATIENCE = Patience(quiet_seconds=60, settle_seconds=5, deadline_seconds=3600)
 ARRIVING = Standing(START, START, instances=2)
 BOTH_VIEWS = (
-    Expected("images with ViewPosition equals 'PA'", 1, 1),
-    Expected("images with ViewPosition equals 'LL'", 1, 1),
+    Expected("images with ViewPosition is PA", 1, 1),
+    Expected("images with ViewPosition is LL", 1, 1),
 )
 HALF = Corrected(("PatientID",), 1, 1)
 ONE_VIEW = (BOTH_VIEWS[0], replace(BOTH_VIEWS[1], here=0))
@@ -74,7 +74,7 @@ def test_a_study_closes_early_when_everything_that_its_route_expects_is_here() -
     assert not after(4, standing).closed
     decision = after(5, standing)
     assert (decision.closed, decision.grounds) == (True, Grounds.EXPECTED)
-    assert "images with ViewPosition equals 'LL': 1" in decision.reason
+    assert "images with ViewPosition is LL: 1" in decision.reason
 
 
 def test_a_study_that_lacks_what_its_route_expects_waits_for_the_deadline_and_then_says_what_is_missing() -> (
@@ -84,7 +84,7 @@ def test_a_study_that_lacks_what_its_route_expects_waits_for_the_deadline_and_th
     assert not after(3599, standing).closed
     decision = after(3600, standing)
     assert (decision.closed, decision.grounds) == (True, Grounds.DEADLINE)
-    assert decision.incomplete == "images with ViewPosition equals 'LL': at least 1 expected, 0 here."
+    assert decision.incomplete == "images with ViewPosition is LL: at least 1 expected, 0 here."
 
 
 def test_of_a_later_revision_the_expectations_say_nothing() -> None:

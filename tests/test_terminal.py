@@ -11,7 +11,7 @@ from gsco_pacs.terminal import print_jobs
 
 def test_text_that_looks_like_markup_is_shown_as_it_is() -> None:
     at = datetime(2026, 1, 1, tzinfo=UTC)
-    reason = "BodyPartExamined equals 'CHEST' (the study has [/x], [chest])"
+    reason = "BodyPartExamined is CHEST (the study has [/x], [chest])"
     job = JobLine(1, "1.2.3", "P", "A", 1, "skipped", "consult", "[red]", reason, 1, at, None, None)
     console = Console(file=io.StringIO(), width=300)
     print_jobs(console, [job], 1)

@@ -24,8 +24,14 @@ class ReferenceCase:
 
 @lru_cache(maxsize=16)  # one study asks several times for one patient
 def patient_hash(patient_id: str, salt: str) -> str:
-    """Return a slow, salted hash (scrypt, RFC 7914) by which the same patient is recognised and nobody is named."""
-    return hashlib.scrypt(patient_id.encode(), salt=bytes.fromhex(salt), n=2**12, r=8, p=1, dklen=16).hex()
+    """Return a slow, salted hash (scrypt, RFC 7914) by which the same patient is recognised and nobody is named.
+
+    Blanks around the ID mean nothing (PS3.5 section 6.2, LO). The issuer is left out: one case too few recalled, where two
+    hospitals use one ID, does no harm; a patient's own case recalled would.
+    """
+    return hashlib.scrypt(
+        patient_id.strip().encode(), salt=bytes.fromhex(salt), n=2**12, r=8, p=1, dklen=16
+    ).hex()
 
 
 class CaseIndex:

@@ -27,8 +27,9 @@ class PriorStudies:
     def before(self, job_id: int) -> tuple[Prior, ...]:
         """Earlier studies of the job's patient with a finished consultation, newest first.
 
-        The same Patient ID and Issuer of Patient ID, a modality in common, and an earlier date and time; without a
-        Patient ID or a Study Date there is none.
+        The same Patient ID and Issuer of Patient ID, which qualifies it (PS3.3 C.2.2; blanks around either mean nothing,
+        PS3.5 6.2, and are gone since reception), a modality in common, and an earlier date and time; without a Patient ID
+        or a Study Date there is none.
         """
         with self._database.reading() as connection:
             own = select(StudyRow).join(JobRow, JobRow.study_id == StudyRow.id).where(JobRow.id == job_id)

@@ -28,7 +28,7 @@ class Expected:
     """Something that a route expects of its studies, and how much of it is here."""
 
     what: str
-    """Such as "images with ViewPosition equals 'LL'"."""
+    """Such as "images with ViewPosition is LL"."""
     wanted: int
     here: int
 

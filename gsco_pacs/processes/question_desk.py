@@ -88,7 +88,14 @@ class QuestionDesk:
         route = RouteSettings.model_validate(claim.route)
         consultation = CONSULTATION.validate_python(claim.consultation)
         generalist = self._generalist(route.generalist)
-        reply = answer_question(claim.question, consultation, self._files(claim), generalist, self._decoder)
+        reply = answer_question(
+            claim.question,
+            consultation,
+            self._files(claim),
+            generalist,
+            self._decoder,
+            route.question_template,
+        )
         return self._questions.answered(claim, reply, time.monotonic() - began)
 
     def _file(self, claim: QuestionClaim) -> QuestionState:

@@ -43,6 +43,8 @@ class RouteSettings(Settings):
     """What the generalist is told: `specialists` (it is not asked), `generalist` (nothing), `moed`, `rad`, `moed+rad`."""
     template: Literal["gsco", "gsco-single", "options", "options-single", "briefed"] = "briefed"
     """The prompt: `gsco` is the published one (bare labels), `options` ours for a diagnosis with all members' probabilities (each `-single` if exactly one option applies), `briefed` asks for a report."""
+    question_template: Literal["question", "question-briefed"] = "question"
+    """The prompt of `gsco-pacs ask`: `question` for a model that follows instructions, `question-briefed` is what `models/small_generalist` has learnt."""
     also: tuple[Literal[Mode.GENERALIST, Mode.MOED, Mode.RAD, Mode.MOED_RAD], ...] = ()
     """Modes in which the generalist is asked too, whatever the gate says; the answers are stored and shown, not drafted from."""
     gate: GateSettings = GateSettings()

@@ -5,7 +5,16 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from highdicom.sr import ContainerContentItem, ContentItem
 
-from gsco_pacs.domain.findings import Code, ModelIdentity, ObjectKind, Opinion, Presence, Statement, percent
+from gsco_pacs.domain.findings import (
+    Code,
+    Mode,
+    ModelIdentity,
+    ObjectKind,
+    Opinion,
+    Presence,
+    Statement,
+    percent,
+)
 from gsco_pacs.sr import codes
 from gsco_pacs.sr.equipment import SERIES_NUMBER
 from gsco_pacs.sr.material import Material
@@ -14,6 +23,13 @@ from gsco_pacs.sr.wording import NO_PROOF, WARNING, counted, plain
 
 _NAMED = 5
 """So many images are named one by one; more are counted."""
+_TOLD = {
+    Mode.SPECIALISTS: "nothing, since it is not consulted",
+    Mode.GENERALIST: "nothing of the specialists",
+    Mode.MOED: "the specialists' opinions",
+    Mode.RAD: "the similar cases",
+    Mode.MOED_RAD: "the specialists' opinions and the similar cases",
+}
 
 
 def narrative(material: Material) -> ContainerContentItem:
@@ -150,13 +166,14 @@ def _provenance(material: Material) -> Iterator[str]:
     for specialist in material.consultation.specialists:
         yield f"Specialist {_model(specialist)}"
     seen = "" if draft.answer is None else ", image seen" if draft.answer.image_seen else ", image not seen"
-    yield f"Generalist {_model(draft.generalist)}; wording: {draft.wording}{seen}"
+    words = "its own sentences" if draft.wording == "generalist" else "made from the opinions"
+    yield f"Language model {_model(draft.generalist)}; wording: {words}{seen}"
     if draft.referral:
-        asked = "asked" if draft.referral.made else "not asked"
-        yield f"The generalist was {asked}: {'; '.join(draft.referral.reasons)}"
+        asked = "A" if draft.referral.made else "No"
+        yield f"{asked} language model was consulted: {'; '.join(draft.referral.reasons)}"
     yield (
-        f"Mode {provenance.mode}, route {provenance.route}, prompt template {provenance.template or 'none'}"
-        f" {provenance.template_sha256[:12]}".rstrip()
+        f"Route {provenance.route}; a language model is told {_TOLD[provenance.mode]}; prompt template "
+        f"{provenance.template or 'none'} {provenance.template_sha256[:12]}".rstrip()
     )
     yield (
         f"{material.equipment.model_name} {provenance.node_version}, configuration {provenance.config_sha256[:12]},"

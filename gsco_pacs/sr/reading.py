@@ -46,11 +46,18 @@ def read(content: bytes) -> Reading:
         return Reading(
             title=_name(document),
             flags=_flags(document),
-            made_at=f"{document.ContentDate} {document.ContentTime}",
+            made_at=_moment(str(document.ContentDate), str(document.ContentTime)),
             lines=tuple(line for item in _children(document, at_root=True) for line in _lines(item, 0)),
         )
     except (InvalidDicomError, EOFError, AttributeError, IndexError) as error:
         raise BadObjectError("This is not a Structured Report.") from error
+
+
+def _moment(date: str, time: str) -> str:
+    """Say DA and TM (PS3.5 section 6.2) as "2026-03-04 15:16"; as they are if they are not made of digits."""
+    if not (len(date) == 8 and date.isdecimal() and time[:4].isdecimal()):
+        return f"{date} {time}"
+    return f"{date[:4]}-{date[4:6]}-{date[6:]} {time[:2]}:{time[2:4]}"
 
 
 def as_text(content: bytes) -> str:

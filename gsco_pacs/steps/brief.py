@@ -44,8 +44,7 @@ def brief(
     ``gsco`` is the prompt of GSCo (He et al. 2026) with bare labels, for one or more options; ``options`` asks the same
     with every member's probability, likeliest option last; ``-single`` is their form for exactly one, taken by itself
     where labels exclude each other; ``briefed`` asks for a report from calibrated probabilities, ``question`` for a
-    reply from them; ``question-briefed`` asks
-    ``question`` under the same lines as ``options``. A line of a template whose list the mode does not show is left out.
+    reply from them, ``question-briefed`` for one under the lines of ``options``. A line of a template whose list the mode does not show is left out.
     """
     exclusive = bool(findings) and all(finding.exclusive for finding in findings)
     if (

@@ -123,9 +123,19 @@ def _words(condition: Condition) -> str:
 
 
 def _tests(condition: Match) -> str:
-    tests = condition.model_dump(exclude={"tag"}, exclude_none=True)
-    wanted = " and ".join(f"{test} {value!r}" for test, value in tests.items())
-    return f"{condition.tag} {wanted}"
+    """The condition as a sentence would say it."""
+    tests = []
+    if condition.equals is not None:
+        tests.append(f"is {condition.equals}")
+    if condition.one_of is not None:
+        tests.append(f"is {' or '.join(condition.one_of)}")
+    if condition.matches is not None:
+        tests.append(f"matches {condition.matches}")
+    if condition.range is not None:
+        tests.append("is from {} to {}".format(*condition.range))
+    if condition.present is not None:
+        tests.append("is present" if condition.present else "is absent")
+    return f"{condition.tag} {' and '.join(tests)}"
 
 
 _SHOWN = frozenset({"Modality", "BodyPartExamined", "ViewPosition", "SOPClassUID", "PresentationIntentType"})

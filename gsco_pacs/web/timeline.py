@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from gsco_pacs.domain.findings import ObjectKind
@@ -57,7 +58,9 @@ def _of_moment(moment: "Moment", arrived: str) -> Entry:
 
 
 def _of_delivery(delivery: "Delivery") -> Entry:
-    text = f"The {ObjectKind(delivery.kind).words} was taken: {delivery.status}"
+    # A folder's word is the path that it wrote; its name says enough here.
+    word = PurePath(delivery.status).name
+    text = f"The {ObjectKind(delivery.kind).words} was taken: {word}"
     return Entry(delivery.taken_at, f"Report at {delivery.destination}", text, "good", "worker")
 
 
