@@ -39,7 +39,7 @@ def uid_of(path: Path) -> str:
     return str(dcmread(path, stop_before_pixels=True).StudyInstanceUID)
 
 
-def dimse(pacs: LoopbackPacs) -> dict[str, object]:
+def dimse(pacs: LoopbackPacs) -> dict[str, dict[str, object]]:
     settings = {
         "kind": "dimse",
         "ae_title": pacs.ae_title,

@@ -119,7 +119,7 @@ def test_a_study_page_tells_everything_that_was_found_out(busy: Busy) -> None:
     page = client.get(f"/studies/{uids['delivered']}").text
     for words in (
         "AI DRAFT – not for diagnosis", "PHANTOM-1", "2 images from CR_ROOM1 (10.1.2.3).", "No new image for 60 s.",
-        "<b>chest-ct</b> does not match: Modality equals &#39;CT&#39; (the study has DX)", "<b>chest-radiograph</b> matches",
+        "<b>chest-ct</b> does not match: Modality is CT (the study has DX)", "<b>chest-radiograph</b> matches",
         "Consult finished", "Draft finished", "Report at pacs", "The narrative report was taken: 0x0000",
         "Every destination took the reports.", "pleural effusion", "0.83, absent below 0.25, present from 0.55",
         "View Position: the model reads AP, PA.", "Effusion, Cardiomegaly", "A specialist model says:",
