@@ -76,6 +76,9 @@ _TOUCH = (
 )
 _OPEN = insert(JobRow).returning(JobRow.id)
 _ENTER = insert(InstanceRow)
+_SEEN = select(InstanceRow.sop_instance_uid).where(
+    InstanceRow.sop_instance_uid.in_(bindparam("uids", expanding=True))
+)
 
 
 _IDENTITY = {"PatientID": "patient_id", "AccessionNumber": "accession_number"}
@@ -95,8 +98,32 @@ class Arrivals:
         """The study's row."""
         return self._study
 
-    def enter(self, instance: Instance, peer: Peer) -> Registration:
-        """Enter one instance; a new one joins the study's collecting job, which is opened if there is none."""
+    def enter(self, arrived: Sequence[tuple[Instance, Peer]]) -> list[Registration]:
+        """Enter instances in this order; new ones join the study's collecting job, which is opened if there is none.
+
+        Images that nobody has seen before, which is nearly all, share two statements.
+        """
+        uids = [instance.sop_instance_uid for instance, _ in arrived]
+        seen = set(self._connection.execute(_SEEN, {"uids": uids}).scalars())
+        registrations, new = [], []
+        for instance, peer in arrived:
+            is_plain = is_image(instance.sop_class_uid) and not instance.sop_class_uid.startswith(_MADE_HERE)
+            if is_plain and instance.sop_instance_uid not in seen:
+                new.append(self._row(instance, peer, Registration.KEPT, self._join_job()))
+                registrations.append(Registration.KEPT)
+            else:
+                self._write(new)
+                registrations.append(self._enter_one(instance, peer))
+                new = []
+            seen.add(instance.sop_instance_uid)
+        self._write(new)
+        return registrations
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        if rows:
+            self._connection.execute(_ENTER, rows)
+
+    def _enter_one(self, instance: Instance, peer: Peer) -> Registration:
         known = self._connection.execute(_KNOWN, {"uid": instance.sop_instance_uid}).all()
         equal = next((row.id for row in known if row.sha256 == instance.sha256), None)
         if equal is not None:
@@ -105,9 +132,19 @@ class Arrivals:
         elsewhere = [row.study_id for row in known if row.study_id != self._study]
         registration = self._registration(instance, known=len(known) > len(elsewhere))
         is_new = registration is Registration.KEPT
-        values = {
+        revision = self._join_job() if is_new else self._newest_revision()
+        row = self._row(instance, peer, registration, revision)
+        self._write(
+            [row | {"changes": self._moved(instance, elsewhere, peer) if is_new and elsewhere else None}]
+        )
+        return registration
+
+    def _row(
+        self, instance: Instance, peer: Peer, registration: Registration, revision: int
+    ) -> dict[str, Any]:
+        return {
             "study_id": self._study,
-            "revision": self._join_job() if is_new else self._newest_revision(),
+            "revision": revision,
             "kind": registration.value,
             "received_at": now(),
             "resent": 0,
@@ -119,13 +156,11 @@ class Arrivals:
             "size": instance.size,
             "path": instance.path,
             "header": dict(instance.header),
-            "changes": self._moved(instance, elsewhere, peer) if is_new and elsewhere else None,
+            "changes": None,
             "calling_ae": peer.calling_ae,
             "called_ae": peer.called_ae,
             "address": peer.address,
         }
-        self._connection.execute(_ENTER, values)
-        return registration
 
     def _registration(self, instance: Instance, *, known: bool) -> Registration:
         may_be_ours = instance.sop_class_uid.startswith(_MADE_HERE)

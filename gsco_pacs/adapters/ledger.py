@@ -82,8 +82,8 @@ class Ledger:
             for _uid, group in groupby(order, key=lambda i: batch[i][0].study_instance_uid):
                 indexes = list(group)
                 arrivals = Arrivals(connection, batch[indexes[0]][0])
-                for index in indexes:
-                    result[index] = arrivals.enter(*batch[index])
+                entered = arrivals.enter([batch[index] for index in indexes])
+                result.update(zip(indexes, entered, strict=True))
         return [result[index] for index in range(len(batch))]
 
     def has(self, instance: Instance) -> bool:
