@@ -210,12 +210,20 @@ def test_each_kind_of_bad_object_has_its_status_and_the_association_goes_on(node
     unknown_class = c_store(association, ds, sop_class="1.2.3.4")
     path_like = c_store(association, ds, sop_instance="../../../etc/passwd")
     answers = [truncated, other_class, other_instance, unknown_class, path_like]
-    assert [f"{answer.Status:04X}" for answer in answers] == ["C000", "A900", "A900", "A900", "0117"]
+    assert [f"{answer.Status:04X}" for answer in answers] == ["C000", "A900", "A900", "0122", "0117"]
     assert all(answer.ErrorComment for answer in answers)
     assert len(node.refusals) == len(answers)
     assert node.files() == []
     assert c_store(association, ds).Status == 0x0000
     association.release()
+
+
+def test_a_class_that_was_not_negotiated_is_refused_in_the_context_of_another(node: Node) -> None:
+    association = associate(node)
+    ds = make_ct(SOPClassUID=uid.EncapsulatedPDFStorage)
+    assert c_store(association, ds, sop_class=uid.EncapsulatedPDFStorage).Status == 0x0122
+    association.release()
+    assert node.files() == []
 
 
 def test_a_uid_of_64_characters_is_stored(node: Node) -> None:

@@ -85,7 +85,7 @@ def _use(sop_class: UID) -> str:
 
 def _remedy(status: int) -> str:
     if status in (0x0122, 0xC122):
-        return "convert it; over DIMSE it is refused at negotiation"
+        return "send what was negotiated; convert it"
     return "send again later" if status >> 8 == 0xA7 else "correct the object"
 
 

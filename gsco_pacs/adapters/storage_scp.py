@@ -14,15 +14,16 @@ from gsco_pacs.adapters.gate import ReceiverGate
 from gsco_pacs.adapters.p_data import PDataUpperLayer
 from gsco_pacs.adapters.refusal_desk import RefusalDesk
 from gsco_pacs.adapters.store_status import status_of
-from gsco_pacs.adapters.transfer_syntaxes import supported_contexts
+from gsco_pacs.adapters.transfer_syntaxes import storage_sop_classes, supported_contexts
 from gsco_pacs.adapters.upper_layer import PromptAssociation, PromptServer
-from gsco_pacs.domain.errors import GscoError
+from gsco_pacs.domain.errors import GscoError, SopClassRefusedError
 from gsco_pacs.domain.incoming import Incoming, Refusal
 from gsco_pacs.domain.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from gsco_pacs.settings.receiver import Receiver
 
 LOGGER = logging.getLogger(__name__)
 
+_TAKEN = frozenset(storage_sop_classes())
 _NEGOTIATION_SECONDS = 30
 _NEGOTIATIONS = 16
 """Connections that are still negotiating never take the place of established associations."""
@@ -142,13 +143,18 @@ class StorageScp:
             peer=peer_of(association),
         )
         try:
-            self._on_store(incoming)
+            self._take(incoming)
         except GscoError as error:
             return self._refused(incoming, error)
         except Exception as error:
             LOGGER.exception("An image could not be stored.")
             return self._refused(incoming, error)
         return StoreAnswer()
+
+    def _take(self, incoming: Incoming) -> None:
+        if incoming.sop_class_uid not in _TAKEN:
+            raise SopClassRefusedError("It came in another class's presentation context.")
+        self._on_store(incoming)
 
     def _refused(self, incoming: Incoming, error: Exception) -> StoreAnswer:
         status, comment = status_of(error)
