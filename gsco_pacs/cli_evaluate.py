@@ -249,6 +249,32 @@ def bench_walk(
     print(table(bench_walk(write_chests(out / "samples", studies), context.obj, out)))
 
 
+@bench.command("urgency")
+def bench_urgency(
+    context: typer.Context,
+    studies: Annotated[int, typer.Option(min=2, help="STAT studies, idle and under load each.")] = 15,
+    backlog: Annotated[int, typer.Option(min=1, help="Routine studies that are queued beside each.")] = 30,
+    lanes: Annotated[
+        bool, typer.Option("--lanes", help="Once more with workers.stat_lanes in all stages.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Where the bench's nodes live.")] = Path("demo-out/urgency"),
+) -> None:
+    """Seconds of STAT studies in an idle node and beside a full backlog of routine ones."""
+    from gsco_pacs.evaluation.bench_urgency import UrgencyBench, bench_urgency, table
+    from gsco_pacs.testing.samples import write_chests
+
+    bench, images = UrgencyBench(studies, backlog), write_chests(out / "samples", 5)
+    print(
+        table(
+            bench,
+            [
+                bench_urgency(bench, images, context.obj, out / name, lanes=name == "lanes")
+                for name in ["plain", *["lanes"] * lanes]
+            ],
+        )
+    )
+
+
 @bench.command("answer")
 def bench_answer(
     context: typer.Context,

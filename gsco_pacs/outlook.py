@@ -33,6 +33,11 @@ class Outlook:
     told: "Told | None" = None
     """What an archive said of it last."""
 
+    @property
+    def is_stat(self) -> bool:
+        """Whether the study overtakes routine ones."""
+        return self.route is not None and self.route.priority == "stat"
+
 
 class Outlooks:
     """Remembers each outlook until the study changes; a study in the midst of its images is not looked at."""

@@ -21,8 +21,8 @@ from gsco_pacs.domain.findings import ObjectKind, Report
 from gsco_pacs.domain.job import Stage
 from gsco_pacs.domain.study import Instance, Peer, Routing
 from gsco_pacs.outlook import Outlook, Outlooks
+from gsco_pacs.processes.closing import Closing
 from gsco_pacs.processes.counting import Counting
-from gsco_pacs.processes.housekeeper import close_studies
 from gsco_pacs.processes.peers import open_archive
 from gsco_pacs.steps.settle import settle
 from gsco_pacs.testing.archive import Scripted, ScriptedArchive
@@ -176,9 +176,10 @@ def test_the_housekeeper_asks_by_itself_and_closes_what_the_archive_confirms(
 ) -> None:
     desk = Desk(database, archive, settle_seconds=0.1, ask_seconds=0.2)
     desk.receive(1, 2)
+    closing = Closing(desk.ledger, desk.outlooks, desk.counting)
     deadline = time.monotonic() + 30
     while desk.ledger.collecting():
-        close_studies(desk.ledger, desk.outlooks, desk.counting)
+        closing.tend(lambda: None, routine_seconds=0.5)
         assert time.monotonic() < deadline
         time.sleep(0.05)
     detail = Audit(database).study(STUDY).revisions[0].moments[-1].detail

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 
 from celery import Celery
@@ -23,10 +23,11 @@ from gsco_pacs.adapters.upkeep import Upkeep
 from gsco_pacs.config import Config
 from gsco_pacs.domain.errors import TransientError
 from gsco_pacs.domain.job import Stage
-from gsco_pacs.intake import close_if_complete, compare_variants
+from gsco_pacs.intake import compare_variants
 from gsco_pacs.outlook import Outlooks
 from gsco_pacs.processes.auditing import send_audit
 from gsco_pacs.processes.cleaning import Cleaning
+from gsco_pacs.processes.closing import Closing
 from gsco_pacs.processes.counting import Counting
 from gsco_pacs.processes.parts import open_database, open_store, start_logging
 from gsco_pacs.processes.peers import open_archive
@@ -52,7 +53,8 @@ def run_housekeeper(config: Config) -> None:
     corrections, store = Corrections(database), open_store(config)
     counts = ArchiveCounts(database, config.settle.ask_seconds)
     outlooks = Outlooks(ledger, Announcements(database), corrections, counts, config)
-    counting = Counting(counts, partial(open_archive, config=config))
+    closing = Closing(ledger, outlooks, Counting(counts, partial(open_archive, config=config)))
+    wake_workers = partial(send_wake_ups, upkeep, questions, app)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -61,8 +63,8 @@ def run_housekeeper(config: Config) -> None:
     duties: Sequence[Callable[[], object]] = (
         lambda: bring_back(upkeep, watch),
         lambda: look_at_variants(corrections, store),
-        lambda: close_studies(ledger, outlooks, counting),
-        lambda: send_wake_ups(upkeep, questions, app),
+        lambda: closing.tend(wake_workers, TICK_SECONDS),
+        wake_workers,
         commitments.tend,
         cleaning.tend,
     )
@@ -148,23 +150,6 @@ def look_at_variants(corrections: Corrections, store: FileStore) -> None:
         raise
     except Exception:
         log.exception("What came with known SOP Instance UIDs cannot be compared.")
-
-
-def close_studies(ledger: Ledger, outlooks: Outlooks, counting: Counting) -> None:
-    """Close what is complete, and ask archives about what is not; a study that cannot be closed keeps no other one open."""
-    arriving = ledger.collecting()
-    outlooks.refresh(arriving)
-    for collecting in arriving:
-        try:
-            outlook = outlooks.of(collecting, at := datetime.now(UTC))
-            if outlook and close_if_complete(ledger, collecting, outlook, at):
-                log.info("Job %d: the study is closed.", collecting.job_id)
-            elif outlook:
-                counting.ask(collecting.study_instance_uid, outlook, at)
-        except TransientError:
-            raise
-        except Exception:
-            log.exception("Job %d: the study cannot be closed.", collecting.job_id)
 
 
 def send_wake_ups(upkeep: Upkeep, questions: Questions, app: Celery) -> None:
