@@ -45,7 +45,7 @@ def _write(
     top = _MARGIN + 72
     for bar in bars:
         draw.text((left, top), bar.text, _INK, small)
-        start, width = left + 240, 300
+        start, width = left + 260, 290
         draw.rectangle((start, top + 3, start + width * bar.probability, top + 15), _BAR)
         draw.line(
             (start + width * bar.possible_from, top, start + width * bar.possible_from, top + 18), _MARK, 2

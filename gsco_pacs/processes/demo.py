@@ -136,15 +136,17 @@ def _sheet(history: StudyHistory, revision: Revision, config: Config) -> bytes:
     )  # fmt: skip
     (picture,) = prepare([StoredFile(instance, store_dir(config) / read.path)], _ANY_IMAGE).pictures
     opinions = sorted(consultation["opinions"], key=lambda each: -each["probability"])
-    bars = [Bar(o["finding"]["text"], o["probability"], o["absent_below"]) for o in opinions]
+    bars = [
+        Bar(f"{o['specialist']}: {o['finding']['text']}", o["probability"], o["absent_below"])
+        for o in opinions
+    ]
     draft = drafted["draft"]
     sentences = ["FINDINGS", *(each["text"] for each in draft["findings"]), ""]
     sentences += ["IMPRESSION", *(each["text"] for each in draft["impression"])]
-    names = ", ".join(model["name"] for model in consultation["specialists"])
     return sheet(
         png(picture.pixels, 900),
         "AI DRAFT - NOT VERIFIED",
-        f"{names}; possible from the mark on",
+        "possible from the mark on",
         bars,
         sentences,
     )
