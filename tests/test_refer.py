@@ -36,7 +36,7 @@ def cases(*labels: Sequence[str], specialist: str = "one") -> list[SimilarCase]:
 @pytest.mark.parametrize(("policy", "made"), [("always", True), ("never", False)])
 def test_the_plain_policies_decide_whatever_is_held(policy: str, *, made: bool) -> None:
     referral = refer(classes(0.4, 0.3, 0.3), [], [], GateSettings.model_validate({"policy": policy}))
-    assert (referral.made, referral.reasons) == (made, (f"the policy is {policy}",))
+    assert (referral.made, referral.reasons) == (made, (f"the gate is set to {policy} ask",))
 
 
 def test_without_an_opinion_nobody_is_asked() -> None:

@@ -65,7 +65,10 @@ def test_a_gate_that_says_never_leaves_the_generalist_alone(drafted: Draft) -> N
     made, asked = drafted(gate={"policy": "never"})
     assert asked == 0
     assert made.draft.referral is not None
-    assert (made.draft.referral.made, made.draft.referral.reasons) == (False, ("the policy is never",))
+    assert (made.draft.referral.made, made.draft.referral.reasons) == (
+        False,
+        ("the gate is set to never ask",),
+    )
     assert (made.briefing.mode, made.draft.answer, made.also) == (Mode.SPECIALISTS, None, ())
 
 

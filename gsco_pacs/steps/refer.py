@@ -23,7 +23,7 @@ def refer(
     if not opinions:
         return Referral(made=False, reasons=("no specialist gave an opinion",))
     if gate.policy != "when_unsure":
-        return Referral(gate.policy == "always", (f"the policy is {gate.policy}",))
+        return Referral(gate.policy == "always", (f"the gate is set to {gate.policy} ask",))
     exclusive = [opinion for opinion in opinions if opinion.finding.exclusive]
     others = [opinion for opinion in opinions if not opinion.finding.exclusive]
     doubts = (
