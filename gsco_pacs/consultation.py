@@ -123,7 +123,7 @@ def draft_stage(
     at: datetime,
     decoder: Decoder = IN_PROCESS,
 ) -> tuple[Drafted, tuple[Report, ...]]:
-    """Brief the generalist if it is needed, draft under the grounding gate, compare with the past, compose the two SRs."""
+    """Brief the generalist if it is needed, draft under the grounding gate, compare with the past, compose the objects."""
     headers = [read_header(file.path) for file in files]
     read = [file for file in files if file.instance.sop_instance_uid in consultation.read]
     findings = tuple(dict.fromkeys(opinion.finding for opinion in consultation.opinions))

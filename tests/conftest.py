@@ -127,7 +127,7 @@ def chest_reports(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Rep
     effusion = Finding("Effusion", "pleural effusion", Code("60046008", "SCT", "Pleural effusion"))
     opinion = Opinion(model.name, effusion, 0.83, 0.2, 0.6, read[0])
     statement = Statement("Pleural effusion.", ("Effusion",), Presence.PRESENT, (f"{model.name} 0.83",))
-    return compose(
+    narrative, coded, _ = compose(
         Study(instances[0].study_instance_uid, 1, tuple(instances)),
         headers,
         consultation=Consultation((model,), read, (opinion,), (), (), "chest X-ray"),
@@ -139,6 +139,7 @@ def chest_reports(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Rep
         predecessors=(),
         at=datetime(2026, 1, 5, 10, 30, tzinfo=UTC),
     )
+    return narrative, coded
 
 
 def _chest(folder: Path) -> tuple[Path, ...]:

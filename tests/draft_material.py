@@ -102,6 +102,14 @@ class Parts:
     incomplete: str = ""
 
     def composed(self) -> tuple[Report, Report]:
+        """The two SRs."""
+        narrative, coded, *_ = self.all_composed()
+        return narrative, coded
+
+    def key_objects(self) -> tuple[Report, ...]:
+        return self.all_composed()[2:]
+
+    def all_composed(self) -> tuple[Report, ...]:
         return compose(
             replace(study_of(self.headers, self.revision), incomplete=self.incomplete),
             deepcopy(list(self.headers)),

@@ -356,10 +356,10 @@ def test_tracking_uids_stay_in_a_revision_and_device_uids_change_with_the_weight
     assert first.DeviceUID != third.DeviceUID
 
 
-@pytest.mark.parametrize("kind", [ObjectKind.NARRATIVE, ObjectKind.CODED])
+@pytest.mark.parametrize("kind", [ObjectKind.NARRATIVE, ObjectKind.CODED, ObjectKind.KEY_OBJECTS])
 def test_the_report_is_the_golden_one(kind: ObjectKind) -> None:
     """GSCO_WRITE_GOLDENS=1 writes the goldens anew; read the difference before you commit it."""
-    report = next(r for r in parts().composed() if r.kind is kind)
+    report = next(r for r in parts().all_composed() if r.kind is kind)
     found = {
         f"{kind}.json": json.dumps(_open(report).to_json_dict(), indent=1, sort_keys=True, ensure_ascii=False)
         + "\n",
@@ -370,6 +370,59 @@ def test_the_report_is_the_golden_one(kind: ObjectKind) -> None:
             (GOLDENS / name).write_text(content, encoding="utf-8")
         assert content == (GOLDENS / name).read_text(encoding="utf-8")
     assert _open(report).ContentDate == AT.strftime("%Y%m%d")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_dciodvfy_and_dcmtk_accept_the_key_object_selection_of(case: str, tmp_path: Path) -> None:
+    for report in CASES[case]().key_objects():
+        assert gate.errors_in(report.content) == []
+        assert "AI DRAFT" in dcmtk("dsrdump", report, tmp_path)
+
+
+def test_the_key_object_selection_names_each_image_with_a_finding_once_the_likeliest_first() -> None:
+    made = parts()
+    lateral = f"{STUDY_UID}.1.2"
+    effusion, heart, edema, normal = made.consultation.opinions
+    opinions = (
+        heart,
+        edema,
+        normal,
+        replace(effusion, sop_instance_uid=lateral),
+        replace(heart, probability=0.2),
+    )
+    (report,) = replace(made, consultation=replace(made.consultation, opinions=opinions)).key_objects()
+    document = _open(report)
+    items = [item for item in document.ContentSequence if item.ValueType == "IMAGE"]
+    named = [item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for item in items]
+    assert named == [lateral, f"{STUDY_UID}.1.1"]
+    (study,) = document.CurrentRequestedProcedureEvidenceSequence
+    (series,) = study.ReferencedSeriesSequence
+    assert (study.StudyInstanceUID, series.SeriesInstanceUID) == (STUDY_UID, f"{STUDY_UID}.1")
+    assert [r.ReferencedSOPInstanceUID for r in series.ReferencedSOPSequence] == named
+    described = _by_name(document, "Key Object Description")[0].TextValue
+    assert described.startswith(
+        "AI DRAFT - NOT FOR DIAGNOSIS. Images picked by software for: pleural effusion present"
+    )
+    assert "cardiomegaly possible (cxr_findings 30 %, series 1 image 1)" in described
+    assert "edema" not in described
+    assert _by_name(document, "Observer Type")[0].ConceptCodeSequence[0].CodeMeaning == "Device"
+    assert (document.Modality, document.SeriesNumber) == ("KO", 9006)
+
+
+def test_without_a_finding_that_is_even_possible_there_is_no_key_object_selection() -> None:
+    made = parts()
+    _, _, edema, normal = made.consultation.opinions
+    healthy = (edema, replace(normal, probability=0.95))
+    assert replace(made, consultation=replace(made.consultation, opinions=healthy)).key_objects() == ()
+    assert _nothing_worked().key_objects() == ()
+
+
+def test_the_same_findings_give_the_same_key_object_selection_and_another_run_another() -> None:
+    made = parts()
+    again = replace(made, provenance=replace(made.provenance, run=1))
+    (first,), (same,), (other,) = (p.key_objects() for p in (made, parts(), again))
+    assert first.content == same.content
+    assert first.series_instance_uid != other.series_instance_uid
 
 
 def test_what_dciodvfy_refuses_is_held_back_and_the_message_quotes_no_value() -> None:

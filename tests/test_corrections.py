@@ -12,6 +12,7 @@ from pydicom.uid import (
     EnhancedSRStorage,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    KeyObjectSelectionDocumentStorage,
     ParametricMapStorage,
     SecondaryCaptureImageStorage,
     SegmentationStorage,
@@ -307,6 +308,7 @@ _MADE = {
     ObjectKind.CAPTURE: SecondaryCaptureImageStorage,
     ObjectKind.SEGMENTATION: SegmentationStorage,
     ObjectKind.PARAMETRIC_MAP: ParametricMapStorage,
+    ObjectKind.KEY_OBJECTS: KeyObjectSelectionDocumentStorage,
 }
 
 

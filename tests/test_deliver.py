@@ -38,6 +38,7 @@ from gsco_pacs.domain.errors import (
     TransientError,
 )
 from gsco_pacs.domain.findings import ObjectKind, Receipt, Report
+from gsco_pacs.settings.destinations import FolderDestination
 from gsco_pacs.steps.deliver import deliver
 from gsco_pacs.testing.pacs import BUSY, UNKNOWN_CALLER, Answer, HangUp, LoopbackPacs, Refusal
 from gsco_pacs.testing.phantoms import encoded, make_dx
@@ -411,6 +412,21 @@ def test_only_the_kinds_that_a_destination_takes_are_sent_and_the_rest_is_not_ow
     assert deliveries.error is None
 
 
+def test_a_key_object_selection_goes_only_where_it_is_named_and_after_the_evidence(
+    chest_reports: Reports, tmp_path: Path
+) -> None:
+    *_, capture = with_evidence(chest_reports)
+    selection = replace(chest_reports[0], kind=ObjectKind.KEY_OBJECTS, sop_instance_uid="1.2.3.9006")
+    silent = FolderDestination(kind="folder", path=tmp_path)
+    named = FolderDestination(kind="folder", path=tmp_path, objects=(*silent.objects, ObjectKind.KEY_OBJECTS))
+    viewer, archive = (
+        Recorder(name, objects=d.objects) for name, d in (("viewer", silent), ("archive", named))
+    )
+    assert deliver([*chest_reports, selection, capture], [viewer, archive]).error is None
+    uids = [report.sop_instance_uid for report in (capture, *chest_reports, selection)]
+    assert (viewer.sent, archive.sent) == (uids[:-1], uids)
+
+
 class Choosy(Recorder):
     """A destination that fails at evidence only."""
 
@@ -439,6 +455,7 @@ def every_kind(chest_reports: Reports) -> tuple[Report, ...]:
         ObjectKind.CAPTURE: "1.2.840.10008.5.1.4.1.1.7",
         ObjectKind.SEGMENTATION: "1.2.840.10008.5.1.4.1.1.66.4",
         ObjectKind.PARAMETRIC_MAP: "1.2.840.10008.5.1.4.1.1.30",
+        ObjectKind.KEY_OBJECTS: "1.2.840.10008.5.1.4.1.1.88.59",
     }
     made: list[Report] = list(chest_reports)
     for number, (kind, sop_class) in enumerate(classes.items()):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import UID
 
@@ -22,14 +22,14 @@ from gsco_pacs.domain.study import StoredFile
 from gsco_pacs.pixels.choice import Candidate, choose, every
 from gsco_pacs.ports import InputContract, Look, Picture, Pooling, Reading, Thresholds
 from gsco_pacs.settings.routes import RouteSettings
-from gsco_pacs.sr.key_objects import SELECTION
+from gsco_pacs.sr.key_objects import SELECTION, key_images
 from gsco_pacs.steps.consult import consult
 from gsco_pacs.steps.prepare import prepare
 from gsco_pacs.testing.phantoms import encoded, make_ct, phantom_uid
 from gsco_pacs.training.learning import Recipe
 from gsco_pacs.training.specialist import TrainingRequest, train_specialist
 from gsco_pacs.training.task import read_task
-from tests.draft_material import parts
+from tests.draft_material import STUDY_UID, parts
 from tests.made_up_data import write_data
 from tests.stored_images import origin_of, stored_file, written
 
@@ -102,6 +102,17 @@ def test_key_images_are_those_that_a_person_picked_else_the_middle_ones(tmp_path
     middle, how = numbers(rejected, reading)
     assert middle == [5, 6, 7, 8]
     assert how.endswith("read, the middle ones, since none is named as key image")
+
+
+def test_a_key_object_selection_that_a_node_made_is_no_persons(tmp_path: Path) -> None:
+    (made,) = parts().key_objects()
+    path = tmp_path / "made.dcm"
+    path.write_bytes(made.content)
+    assert key_images([path]) == {}
+    by_hand = dcmread(path)
+    by_hand.SeriesDescription = "Key images"
+    by_hand.save_as(path)
+    assert list(key_images([path])) == [f"{STUDY_UID}.1.1"]
 
 
 def test_a_key_object_that_cannot_be_read_picks_nothing(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pydicom.uid import (
     UID,
     Comprehensive3DSRStorage,
     EnhancedSRStorage,
+    KeyObjectSelectionDocumentStorage,
     ParametricMapStorage,
     SecondaryCaptureImageStorage,
     SegmentationStorage,
@@ -30,6 +31,7 @@ SENT: Mapping[ObjectKind, UID] = {
     ObjectKind.CAPTURE: SecondaryCaptureImageStorage,
     ObjectKind.SEGMENTATION: SegmentationStorage,
     ObjectKind.PARAMETRIC_MAP: ParametricMapStorage,
+    ObjectKind.KEY_OBJECTS: KeyObjectSelectionDocumentStorage,
 }
 """The SOP Class of each kind of object that the node makes."""
 

@@ -145,23 +145,34 @@ class Exclusion:
 
 
 class ObjectKind(StrEnum):
-    """What a result may consist of: two SRs, and the evidence that they point at."""
+    """What a result may consist of: two SRs, the evidence that they point at, and a list of the images that count.
+
+    A kind's place gives its Series Number, so a new one is the last.
+    """
 
     NARRATIVE = "narrative"
     CODED = "coded"
     CAPTURE = "capture"
     SEGMENTATION = "segmentation"
     PARAMETRIC_MAP = "parametric_map"
+    KEY_OBJECTS = "key_objects"
 
     @property
     def is_evidence(self) -> bool:
         """Whether the consult stage makes it, and the SRs may point at it."""
-        return self not in (ObjectKind.NARRATIVE, ObjectKind.CODED)
+        return not self.is_report and self is not ObjectKind.KEY_OBJECTS
+
+    @property
+    def is_report(self) -> bool:
+        """Whether it is one of the two SRs, which name the drafts that they replace."""
+        return self in (ObjectKind.NARRATIVE, ObjectKind.CODED)
 
     @property
     def words(self) -> str:
         """What a person calls it: "narrative report", "parametric map"."""
-        return self.replace("_", " ") + ("" if self.is_evidence else " report")
+        if self.is_report:
+            return f"{self} report"
+        return "key object selection" if self is ObjectKind.KEY_OBJECTS else self.replace("_", " ")
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,14 @@ from gsco_pacs.settings.values import AeTitle, Port, Seconds, Url
 class Takes(Settings):
     """What is sent to a destination of any kind."""
 
-    objects: tuple[ObjectKind, ...] = tuple(ObjectKind)[:-1]
-    """Kinds of objects that are sent; the SRs may point at evidence of a kind that is not."""
+    objects: tuple[ObjectKind, ...] = (
+        ObjectKind.NARRATIVE,
+        ObjectKind.CODED,
+        ObjectKind.CAPTURE,
+        ObjectKind.SEGMENTATION,
+    )
+    """Kinds of objects that are sent; the SRs may point at evidence of a kind that is not. Of `key_objects`
+    one is sent where that is named, since a viewer may show it as if a person had picked its images."""
 
 
 class Confirmation(Settings):

@@ -36,6 +36,9 @@ QUESTION_AND_REPLY = Code("question-and-reply", LOCAL_SCHEME, "Question and repl
 QUESTION = Code("question", LOCAL_SCHEME, "Question of a person")
 REPLY = Code("reply", LOCAL_SCHEME, "Reply of a model")
 
+OF_INTEREST = Code("113000", "DCM", "Of Interest")
+KEY_OBJECT_DESCRIPTION = Code("113012", "DCM", "Key Object Description")
+
 PROCEDURE_REPORTED = Code("121058", "DCM", "Procedure reported")
 IMAGING_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
 LANGUAGE = Code("en", "RFC5646", "English")

@@ -111,11 +111,11 @@ def _refer(own: Dataset, kind: ObjectKind, material: Material) -> None:
     study_uid = material.study.study_instance_uid
     held: tuple[Instance | Evidence, ...] = (*material.study.instances, *material.consultation.evidence)
     images = ((i.series_instance_uid, reference(i.sop_class_uid, i.sop_instance_uid)) for i in held)
-    own.CurrentRequestedProcedureEvidenceSequence = [_hierarchy(study_uid, images)]
+    own.CurrentRequestedProcedureEvidenceSequence = [hierarchy(study_uid, images)]
     prior = material.draft.comparison
     if prior and prior.images:
         seen = [(i.series_instance_uid, reference(i.sop_class_uid, i.sop_instance_uid)) for i in prior.images]
-        own.PertinentOtherEvidenceSequence = [_hierarchy(prior.study_instance_uid, seen)]
+        own.PertinentOtherEvidenceSequence = [hierarchy(prior.study_instance_uid, seen)]
     earlier = [
         (p.series_instance_uid, reference(p.sop_class_uid, p.sop_instance_uid))
         for p in material.predecessors
@@ -124,7 +124,7 @@ def _refer(own: Dataset, kind: ObjectKind, material: Material) -> None:
     for _, replaced in earlier:
         replaced.PurposeOfReferenceCodeSequence = [concept(codes.REPLACED_REPORT)]
     if earlier:
-        own.PredecessorDocumentsSequence = [_hierarchy(study_uid, earlier)]
+        own.PredecessorDocumentsSequence = [hierarchy(study_uid, earlier)]
     own.PerformedProcedureCodeSequence = []
     own.ReferencedPerformedProcedureStepSequence = []
 
@@ -137,7 +137,7 @@ def reference(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
     return item
 
 
-def _hierarchy(study_instance_uid: str, references: Iterable[tuple[str, Dataset]]) -> Dataset:
+def hierarchy(study_instance_uid: str, references: Iterable[tuple[str, Dataset]]) -> Dataset:
     """The Hierarchical SOP Instance Reference Macro (PS3.3 C.17.2.1)."""
     by_series: dict[str, list[Dataset]] = {}
     for series_instance_uid, reference in references:

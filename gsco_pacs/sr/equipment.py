@@ -11,7 +11,7 @@ from gsco_pacs.settings.processes import Equipment
 from gsco_pacs.sr import codes
 from gsco_pacs.sr.codes import concept
 from gsco_pacs.sr.identity import device_uid, uid_of
-from gsco_pacs.sr.wording import BANNER, plain, short
+from gsco_pacs.sr.wording import BANNER, DRAFT, plain, short
 
 SERIES_NUMBER = {kind: 9001 + place for place, kind in enumerate(ObjectKind)}
 """High and the same in every study, so that hanging protocols can find or hide them: 9001 is the narrative."""
@@ -40,7 +40,7 @@ class Maker:
         """
         own.SeriesNumber = SERIES_NUMBER[kind]
         names = ", ".join(f"{model.name} {model.version}" for model in by)
-        own.SeriesDescription = short(f"AI DRAFT - NOT FOR DIAGNOSIS - {names}")
+        own.SeriesDescription = short(f"{DRAFT} - {names}")
         for moment in ("InstanceCreation", "Content", "Series"):
             setattr(own, f"{moment}Date", self.at.strftime("%Y%m%d"))
             setattr(own, f"{moment}Time", self.at.strftime("%H%M%S"))

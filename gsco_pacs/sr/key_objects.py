@@ -8,6 +8,8 @@ from pydicom import Dataset, dcmread
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 
+from gsco_pacs.sr.wording import DRAFT
+
 SELECTION = "1.2.840.10008.5.1.4.1.1.88.59"
 """SOP Class UID of Key Object Selection Document Storage."""
 
@@ -30,7 +32,7 @@ _UNREADABLE = (
 def key_images(paths: Iterable[Path]) -> Mapping[str, tuple[int, ...]]:
     """SOP Instance UID of each picked image -> the frames that are meant, () for the whole image.
 
-    A document that cannot be read picks nothing.
+    A document that cannot be read picks nothing, nor does a draft of a node of this kind: no person made it.
     """
     picked: dict[str, list[int]] = defaultdict(list)
     for path in paths:
@@ -49,7 +51,8 @@ def _references(document: Dataset) -> list[Dataset]:
         for title in document.ConceptNameCodeSequence
         if title.CodingSchemeDesignator == "DCM"
     }
-    if document.SOPClassUID != SELECTION or not titles & PICKED:
+    is_draft = str(document.get("SeriesDescription", "")).startswith(DRAFT)
+    if document.SOPClassUID != SELECTION or is_draft or not titles & PICKED:
         return []
     items = [item for item in document.ContentSequence if item.ValueType == "IMAGE"]
     return [reference for item in items for reference in item.ReferencedSOPSequence]

@@ -50,8 +50,8 @@ def code(name: Code, value: Code) -> CodeContentItem:
     return CodeContentItem(concept(name), concept(value), relationship_type=CONTAINS)
 
 
-def context(material: Material) -> Iterable[ContentItem]:
-    """Language (TID 1204), the node as device observer (TID 1001, 1002, 1004) and the procedure reported."""
+def observed(material: Material) -> Iterable[ContentItem]:
+    """Language (TID 1204) and the node as device observer (TID 1002, 1004)."""
     equipment = material.equipment
     observer = DeviceObserverIdentifyingAttributes(
         uid=material.maker.uid,
@@ -62,6 +62,11 @@ def context(material: Material) -> Iterable[ContentItem]:
     )
     yield from LanguageOfContentItemAndDescendants(concept(codes.LANGUAGE))
     yield from ObserverContext(concept(codes.DEVICE), observer)
+
+
+def context(material: Material) -> Iterable[ContentItem]:
+    """What stands before the sections of a report: language, observer and the procedure reported (TID 1001)."""
+    yield from observed(material)
     yield CodeContentItem(
         concept(codes.PROCEDURE_REPORTED),
         concept(_procedure(material.headers[0])),

@@ -5,6 +5,7 @@ import unicodedata
 from gsco_pacs.domain.errors import InvalidReportError
 
 BANNER = "AI DRAFT - NOT VERIFIED"
+DRAFT = "AI DRAFT - NOT FOR DIAGNOSIS"
 WARNING = f"{BANNER}. Not for diagnostic use. Requires review by a qualified radiologist."
 
 NO_PROOF = "A heat map is no proof of where a disease lies."

@@ -1,4 +1,4 @@
-"""Step 7 of the consultation: the draft becomes two Structured Reports that may leave the node."""
+"""Step 7 of the consultation: the draft becomes objects that may leave the node."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,6 +14,7 @@ from gsco_pacs.sr.document import encode
 from gsco_pacs.sr.material import Material
 from gsco_pacs.sr.narrative import narrative
 from gsco_pacs.sr.reply import ReplyMaterial, drafted_reply, question_and_reply
+from gsco_pacs.sr.selection import selection
 from gsco_pacs.sr.validate import validate
 
 
@@ -27,8 +28,10 @@ def compose(
     equipment: Equipment,
     predecessors: Sequence[Predecessor],
     at: datetime,
-) -> tuple[Report, Report]:
+) -> tuple[Report, ...]:
     """The narrative and the coded report of ``study``, encoded once and accepted by dciodvfy.
+
+    With a Key Object Selection, if a finding is present or possible.
 
     ``headers`` are the study's images without pixels (``gsco_pacs.sr.source.read_header``), one for each instance and
     in their order. ``at`` is when the content was created, in local time. The same arguments give the same bytes.
@@ -36,9 +39,11 @@ def compose(
     together.
     """
     material = Material(study, headers, consultation, draft, provenance, equipment, predecessors, at)
+    selected = selection(material)
     reports = (
         encode(ObjectKind.NARRATIVE, narrative(material), material),
         encode(ObjectKind.CODED, coded(material), material),
+        *([selected] if selected else ()),
     )
     for report in reports:
         validate(report)
