@@ -130,10 +130,10 @@ class RecordedNode:
         return claim
 
     def draft(self) -> tuple[Report, ...]:
-        """Walk the consulted job through the draft stage."""
+        """Walk the consulted job through the draft stage, which makes the two SRs here."""
         claim = self.claim(Stage.DRAFT)
         files = [self.store_dir / instance.path for instance in claim.study.instances]
-        reports = compose(
+        narrative, coded, *_ = compose(
             claim.study,
             [read_header(file) for file in files],
             consultation=consultation(claim.study),
@@ -146,6 +146,7 @@ class RecordedNode:
             predecessors=self.jobs.predecessors(claim.job_id),
             at=datetime.now(UTC),
         )  # fmt: skip
+        reports = (narrative, coded)
         self.jobs.finish(claim, {"briefing": _json(briefing()), "draft": _json(drafted())}, reports)
         return reports
 

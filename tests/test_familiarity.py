@@ -157,7 +157,7 @@ def reported(files: Sequence[StoredFile], consultation: Consultation) -> tuple[D
         study, files, consultation, StructuredGeneralist(), route=ROUTE, equipment=Equipment(),
         predecessors=(), priors=(), run=0, at=AT,
     )  # fmt: skip
-    narrative, coded = (as_text(report.content) for report in reports)
+    narrative, coded, *_ = (as_text(report.content) for report in reports)
     return made.draft, narrative, coded
 
 
