@@ -45,7 +45,7 @@ def consulted(
 
 
 def reported(files: Sequence[StoredFile], consultation: Consultation) -> tuple[Report, ...]:
-    """The two SRs, from the consultation as the ledger gives it back."""
+    """What the draft stage makes of the consultation as the ledger gives it back."""
     kept = TypeAdapter(Consultation)
     origin = origin_of(*files)
     _, reports = draft_stage(
@@ -99,7 +99,7 @@ def test_the_coded_report_has_each_volume_with_its_segment_and_it_is_that_of_its
 ) -> None:
     _, files = series
     consultation, (segmentation,) = consulted(files)
-    _, coded = reported(files, consultation)
+    _, coded, *_ = reported(files, consultation)
     assert errors_in(coded.content) == []
     read = highdicom.seg.segread(BytesIO(segmentation.content))
     groups = measured_groups(coded)
@@ -175,7 +175,7 @@ def test_two_series_are_two_segmentations_with_trackings_of_their_own(tmp_path: 
     files = stored(tmp_path, slices)
     consultation, made = consulted(files)
     assert len(made) == len({report.sop_instance_uid for report in made}) == 2
-    _, coded = reported(files, consultation)
+    _, coded, *_ = reported(files, consultation)
     groups = measured_groups(coded)
     assert len({group.tracking_uid for group in groups}) == 4
     assert errors_in(coded.content) == []

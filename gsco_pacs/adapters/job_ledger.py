@@ -202,7 +202,7 @@ class JobLedger:
                 .where(
                     JobRow.study_id == job.study_id,
                     JobRow.revision < job.revision,
-                    ReportRow.kind.in_([kind for kind in ObjectKind if kind.is_report]),
+                    ReportRow.kind.in_([ObjectKind.NARRATIVE, ObjectKind.CODED]),
                     exists().where(DeliveryRow.report_id == ReportRow.id)
                     | ((JobRow.state == State.RUNNING) & (JobRow.stage == Stage.DELIVER)),
                 )

@@ -145,10 +145,7 @@ class Exclusion:
 
 
 class ObjectKind(StrEnum):
-    """What a result may consist of: two SRs, the evidence that they point at, and a list of the images that count.
-
-    A kind's place gives its Series Number, so a new one is the last.
-    """
+    """What a result may consist of, in the order of their Series Numbers: two SRs, evidence, the images that count."""
 
     NARRATIVE = "narrative"
     CODED = "coded"
@@ -160,19 +157,13 @@ class ObjectKind(StrEnum):
     @property
     def is_evidence(self) -> bool:
         """Whether the consult stage makes it, and the SRs may point at it."""
-        return not self.is_report and self is not ObjectKind.KEY_OBJECTS
-
-    @property
-    def is_report(self) -> bool:
-        """Whether it is one of the two SRs, which name the drafts that they replace."""
-        return self in (ObjectKind.NARRATIVE, ObjectKind.CODED)
+        return self not in (ObjectKind.NARRATIVE, ObjectKind.CODED, ObjectKind.KEY_OBJECTS)
 
     @property
     def words(self) -> str:
         """What a person calls it: "narrative report", "parametric map"."""
-        if self.is_report:
-            return f"{self} report"
-        return "key object selection" if self is ObjectKind.KEY_OBJECTS else self.replace("_", " ")
+        words = self.replace("objects", "object_selection").replace("_", " ")
+        return words + (" report" if self in (self.NARRATIVE, self.CODED) else "")
 
 
 @dataclass(frozen=True)
@@ -300,7 +291,6 @@ class Answer:
     """False if the answer was cut at its length limit."""
     scores: Mapping[str, float] = field(default_factory=dict)
     """Option -> probability, by the model's likelihoods; empty if no option was asked for or the backend cannot say.
-
     They sum to 1 where exactly one option applies; else each stands for itself."""
     tokens_in: int = 0
     """Of the prompt, those of the pictures included; 0 if the backend does not count."""
