@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydicom import Dataset
 from pynetdicom.dsutils import encode
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 
 from gsco_pacs.adapters.audit import Audit
 from gsco_pacs.adapters.database import migrate, open_engine
@@ -203,6 +204,45 @@ def test_while_the_database_is_away_nothing_is_taken_in_and_what_was_is_filed_la
     node.filing.check()
     node.filing.stop()
     assert len(node.rows()) == taken
+    assert node.waiting() == []
+
+
+def is_taken(node: Node, ds: Dataset) -> bool:
+    try:
+        node.take(ds)
+    except OutOfResourcesError:
+        return False
+    return True
+
+
+def test_while_somebody_holds_sqlites_write_lock_every_object_is_answered_soon_and_nothing_is_lost(
+    node: Node, tmp_path: Path
+) -> None:
+    event.listen(node.engine, "connect", lambda connection, _: connection.execute("PRAGMA busy_timeout=300"))
+    node.engine.dispose()
+    node.filing.start()
+    other = sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    answered_after = []
+    for number in range(1, 200):
+        began = time.monotonic()
+        taken_in = is_taken(node, make_ct(slice_number=number))
+        answered_after.append(time.monotonic() - began)
+        if not taken_in:
+            break
+        time.sleep(0.02)
+    assert not taken_in
+    assert max(answered_after) < 2
+    taken = len(node.waiting())
+    assert taken > 0
+    other.execute("ROLLBACK")
+    other.close()
+    until = time.monotonic() + 20
+    while not is_taken(node, make_ct(slice_number=1000)):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    node.filing.stop()
+    assert len(node.rows()) == taken + 1
     assert node.waiting() == []
 
 

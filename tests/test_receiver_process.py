@@ -23,6 +23,7 @@ from sqlalchemy import text
 from gsco_pacs.adapters.database import migrate, open_engine
 from gsco_pacs.adapters.node_process import free_port
 from gsco_pacs.config import Config, load_config
+from gsco_pacs.processes.commands import open_audit
 from gsco_pacs.testing.phantoms import encoded, make_ct
 from gsco_pacs.testing.private_process import program
 
@@ -263,3 +264,19 @@ def test_memory_stays_flat_however_many_images_come(receiver: Receiver, tmp_path
             assert eventually(lambda: not receiver.unfiled())
             sizes.append(sum(private_bytes(pid) for pid in children(process.pid)))
     assert sizes[-1] - sizes[0] < 4 << 20, sizes
+
+
+def test_on_a_full_disk_a_sender_is_told_to_come_again_and_the_record_says_why(tmp_path: Path) -> None:
+    receiver = Receiver(tmp_path, reserve_bytes=10**18)
+    files = write(tmp_path / "files", range(1))
+    with receiver.running():
+        said, _ = storescu(receiver, files).communicate(timeout=60)
+        echo = associate(receiver)
+        assert echo.send_c_echo().Status == 0x0000
+        echo.release()
+    assert "Rejected Transient" in said
+    assert "Temporary Congestion" in said
+    assert receiver.stored() == {}
+    assert receiver.unfiled() == []
+    (refusal,) = open_audit(receiver.config).refusals()
+    assert "receiver.reserve_bytes" in refusal.reason

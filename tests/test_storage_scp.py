@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 
 from gsco_pacs.adapters.dul import MAXIMUM_ASSOCIATE_PDU, PromptUpperLayer
-from gsco_pacs.adapters.file_store import FileStore
+from gsco_pacs.adapters.file_store import FileStore, check_reserve
 from gsco_pacs.adapters.p_data import PDataUpperLayer
 from gsco_pacs.adapters.storage_scp import StorageScp
 from gsco_pacs.adapters.tls import server_context
@@ -45,7 +46,13 @@ SENDERS = (
 class Node:
     """A receiver on a free port of loopback, and what it took and refused."""
 
-    def __init__(self, folder: Path, reserve_bytes: int = 0, **settings: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        reserve_bytes: int = 0,
+        check_room: Callable[[], None] = lambda: None,
+        **settings: Any,
+    ) -> None:
         self.store = FileStore(folder / "store", reserve_bytes)
         self.instances: list[Instance] = []
         self.refusals: list[Refusal] = []
@@ -53,7 +60,7 @@ class Node:
             **({"ae_title": "GSCO", "host": "127.0.0.1", "port": 0, "senders": SENDERS} | settings)
         )
         tls = server_context(receiver.tls, Path.absolute) if receiver.tls else None
-        self.scp = StorageScp(receiver, self.take, self.refusals.append, tls=tls)
+        self.scp = StorageScp(receiver, self.take, self.refusals.append, tls=tls, check_room=check_room)
 
     def take(self, incoming: Incoming) -> None:
         self.instances.append(receive(incoming, self.store, frozenset(["Modality"])))
@@ -269,6 +276,46 @@ def test_a_disk_below_its_reserve_is_answered_with_a700_and_nothing_is_left_behi
     association.release()
     assert node.files() == []
     assert "reserve_bytes" in node.refusals[0].reason
+
+
+# Less disk space than the reserve
+
+
+_GIGABYTE = 1_000_000_000
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> tuple[Path, Callable[[], None]]:
+    """A file of two gigabytes, and a check of the reserve that fails by one gigabyte as long as the file is there."""
+    disk = os.statvfs(tmp_path)
+    reserve_bytes = disk.f_bavail * disk.f_frsize - _GIGABYTE
+    others = tmp_path / "others"
+    with others.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, 2 * _GIGABYTE)
+    return others, partial(check_reserve, tmp_path, reserve_bytes)
+
+
+def test_associations_for_storage_wait_for_space_and_are_taken_again_by_themselves(
+    full: tuple[Path, Callable[[], None]], start: Callable[..., Node]
+) -> None:
+    others, check_room = full
+    node = start(check_room=check_room)
+    assert rejection(associate(node)) == (2, 3, 1)
+    assert "reserve_bytes" in node.refusals[0].reason
+    echo = associate(node, build_context(Verification))
+    assert echo.send_c_echo().Status == 0x0000
+    echo.release()
+    others.unlink()
+    association = associate(node)
+    assert c_store(association, make_ct()).Status == 0x0000
+    association.release()
+
+
+def test_a_stranger_is_not_told_that_the_disk_is_full(
+    full: tuple[Path, Callable[[], None]], start: Callable[..., Node]
+) -> None:
+    node = start(check_room=full[1])
+    assert rejection(associate(node, calling="STRANGER")) == (1, 1, 3)
 
 
 # Who may send

@@ -17,6 +17,7 @@ Answer = tuple[int, int, int]
 NO_REASON_GIVEN: Answer = (1, 2, 1)
 CALLING_AE_NOT_RECOGNIZED: Answer = (1, 1, 3)
 CALLED_AE_NOT_RECOGNIZED: Answer = (1, 1, 7)
+TEMPORARY_CONGESTION: Answer = (2, 3, 1)
 LOCAL_LIMIT_EXCEEDED: Answer = (2, 3, 2)
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")

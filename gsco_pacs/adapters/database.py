@@ -43,6 +43,12 @@ def open_engine(url: str) -> Engine:
     return engine
 
 
+def database_folder(url: str) -> Path | None:
+    """Where an SQLite database lies; None for any other."""
+    parsed = make_url(url)
+    return Path(parsed.database).parent if parsed.drivername == "sqlite" and parsed.database else None
+
+
 def _open_postgresql(url: URL) -> Engine:
     try:
         return create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=_PATIENCE)

@@ -126,9 +126,16 @@ class FileStore:
 
     def check_space(self, size: int) -> None:
         """OutOfResourcesError if ``size`` more bytes would leave less than the reserve."""
-        disk = os.statvfs(self.root)
-        if disk.f_bavail * disk.f_frsize < self._reserve_bytes + size:
-            raise OutOfResourcesError("Less disk space is free than receiver.reserve_bytes wants.")
+        check_reserve(self.root, self._reserve_bytes, size)
+
+
+def check_reserve(folder: Path, reserve_bytes: int, size: int = 0) -> None:
+    """OutOfResourcesError if ``size`` more bytes would leave less than the reserve on the folder's file system."""
+    disk = os.statvfs(folder)
+    if disk.f_bavail * disk.f_frsize < reserve_bytes + size:
+        raise OutOfResourcesError(
+            "Less disk space is free than receiver.reserve_bytes wants; free some, and it goes on by itself."
+        )
 
 
 def write_all(descriptor: int, parts: Sequence[bytes | memoryview]) -> None:

@@ -2,19 +2,28 @@
 
 import ssl
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 
 from pynetdicom import AE
 
-from gsco_pacs.adapters.admission import LOCAL_LIMIT_EXCEEDED, Admission, Answer, Applicant, Rejection
+from gsco_pacs.adapters.admission import (
+    LOCAL_LIMIT_EXCEEDED,
+    TEMPORARY_CONGESTION,
+    Admission,
+    Answer,
+    Applicant,
+    Rejection,
+)
 from gsco_pacs.adapters.dimse_service import peer_of
 from gsco_pacs.adapters.doors import Seat
 from gsco_pacs.adapters.refusal_desk import RefusalDesk
 from gsco_pacs.adapters.tls import in_words, shown_certificate
+from gsco_pacs.adapters.transfer_syntaxes import storage_sop_classes
 from gsco_pacs.adapters.upper_layer import PromptAssociation
 from gsco_pacs.adapters.user_identity import Identity
-from gsco_pacs.domain.errors import ConfigError
+from gsco_pacs.domain.errors import ConfigError, OutOfResourcesError
 from gsco_pacs.domain.incoming import Alert, Refusal
 from gsco_pacs.domain.study import Peer
 from gsco_pacs.settings.receiver import Receiver
@@ -31,11 +40,18 @@ class ReceiverGate:
     """Implements upper_layer.Gate; tells the desk of everybody who does not get in."""
 
     def __init__(
-        self, ae: AE, seat: Seat, settings: Receiver, tls: ssl.SSLContext | None, desk: RefusalDesk
+        self,
+        ae: AE,
+        seat: Seat,
+        settings: Receiver,
+        tls: ssl.SSLContext | None,
+        desk: RefusalDesk,
+        check_room: Callable[[], None],
     ) -> None:
         self._ae = ae
         self._seat = seat
         self._desk = desk
+        self._check_room = check_room
         self._rules = _Rules(settings, Admission(settings), tls)
 
     def reload(self, settings: Receiver, tls: ssl.SSLContext | None) -> None:
@@ -79,6 +95,8 @@ class ReceiverGate:
         if rejection is None:
             rejection, alert = self._over_limit(peer, rules.settings), Alert.RESTRICTED_FUNCTION
         if rejection is None:
+            rejection = self._no_room(association)
+        if rejection is None:
             return None
         self._desk.tell(Refusal(peer, "association", rejection.reason, alert))
         return rejection.answer
@@ -97,6 +115,18 @@ class ReceiverGate:
         reason = f"it was ended at receiver.limits.{key}; the sender may open another."
         self._desk.tell(Refusal(peer_of(association), "association", reason))
         return reason
+
+    def _no_room(self, association: PromptAssociation) -> Rejection | None:
+        """For storage alone: a test of the connection, or what is said of images, takes no room to speak of."""
+        request = association.requestor.primitive
+        proposed = {context.abstract_syntax for context in request.presentation_context_definition_list}
+        if proposed.isdisjoint(storage_sop_classes()):
+            return None
+        try:
+            self._check_room()
+        except OutOfResourcesError as error:
+            return Rejection(TEMPORARY_CONGESTION, str(error))
+        return None
 
     def _over_limit(self, peer: Peer, settings: Receiver) -> Rejection | None:
         established = [a for a in self._ae.active_associations if a.is_established]

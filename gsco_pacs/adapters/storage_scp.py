@@ -35,6 +35,7 @@ class StorageScp:
     ``on_store`` returns when an object and its row are durable, and only then is 0x0000 answered; what it raises
     becomes the status of PS3.4 table B.2-1. ``on_refusal`` is told of every association and object that was not taken,
     with a count if they are many. Both are called in the association's thread, and so are the handlers of ``services``.
+    ``check_room`` raises OutOfResourcesError while no image should be offered, and associations for storage are rejected.
     ``tls`` secures the TLS port, if the settings have one. tend() has to be called every second or so.
     """
 
@@ -46,6 +47,8 @@ class StorageScp:
         services: Sequence[Service] = (),
         seat: Seat | None = None,
         tls: ssl.SSLContext | None = None,
+        *,
+        check_room: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._seat = seat or Seat(Doors())
@@ -61,7 +64,7 @@ class StorageScp:
         self._ae.dimse_timeout = settings.idle_seconds
         self._ae.network_timeout = settings.idle_seconds
         self._desk = RefusalDesk(self._tell, settings.limits.refusals_per_minute)
-        self._gate = ReceiverGate(self._ae, self._seat, settings, tls, self._desk)
+        self._gate = ReceiverGate(self._ae, self._seat, settings, tls, self._desk, check_room)
         self._servers: dict[bool, PromptServer] = {}
         """By whether they take TLS."""
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pydicom import config as pydicom_config
 
-from gsco_pacs.adapters.database import check_schema, open_engine
-from gsco_pacs.adapters.file_store import FileStore
+from gsco_pacs.adapters.database import check_schema, database_folder, open_engine
+from gsco_pacs.adapters.file_store import FileStore, check_reserve
 from gsco_pacs.adapters.ledger import Database
 from gsco_pacs.config import Config
 
@@ -77,3 +77,9 @@ def store_dir(config: Config) -> Path:
 def open_store(config: Config) -> FileStore:
     """The store of received images, in the state directory."""
     return FileStore(store_dir(config), config.receiver.reserve_bytes)
+
+
+def check_room(config: Config) -> None:
+    """OutOfResourcesError if the store's disk or that of an SQLite database has less than the reserve free."""
+    for folder in filter(None, (store_dir(config), database_folder(config.database_url))):
+        check_reserve(folder, config.receiver.reserve_bytes)

@@ -3,6 +3,7 @@
 import logging
 import signal
 import threading
+from functools import partial
 from pathlib import Path
 
 from gsco_pacs.adapters.doors import Seat
@@ -13,7 +14,7 @@ from gsco_pacs.domain.errors import TransientError
 from gsco_pacs.domain.incoming import Refusal
 from gsco_pacs.processes.auditing import Auditing
 from gsco_pacs.processes.filing import open_intake
-from gsco_pacs.processes.parts import open_database
+from gsco_pacs.processes.parts import check_room, open_database
 from gsco_pacs.processes.reloading import Reloading, receiver_tls
 from gsco_pacs.processes.services import services
 
@@ -39,7 +40,10 @@ def receive_studies(config: Config, file: Path, seat: Seat) -> None:
 
     with open_intake(config, database) as on_store:
         taken = services(config, database, on_refusal)
-        scp = StorageScp(config.receiver, on_store, on_refusal, taken, seat, receiver_tls(config))
+        scp = StorageScp(
+            config.receiver, on_store, on_refusal, taken, seat, receiver_tls(config),
+            check_room=partial(check_room, config),
+        )  # fmt: skip
         reloading = Reloading(config, file, scp)
         signal.signal(signal.SIGHUP, lambda *_: setattr(reloading, "wanted", True))
         scp.start()

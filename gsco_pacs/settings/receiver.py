@@ -96,7 +96,7 @@ class Receiver(Settings):
     idle_seconds: Seconds = 60
     """An association in which nothing happens for this long is ended."""
     reserve_bytes: Annotated[int, Field(ge=0)] = 2_000_000_000
-    """Free space that is kept: below it, images are refused with A700, which the sender retries."""
+    """Free space that is kept on the disks of the store and an SQLite database: below it, associations for storage are rejected as transient and images refused with A700, which the sender retries."""
     commitment_days: Annotated[float, Field(gt=0)] = 7
     """An image to which the node committed itself towards a sender is kept at least so long, whatever `retention` says."""
 
