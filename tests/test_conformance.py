@@ -137,7 +137,7 @@ def test_the_overview_has_a_row_for_whatever_is_negotiated_in_either_direction(s
 def test_peers_stand_in_it_as_they_are_configured(statement: str) -> None:
     assert "CT1 from 127.0.0.1" in statement
     assert "ARCHIVE at 10.1.2.3:104" in statement
-    assert "as user agent of web" in statement
+    assert "user agent of web" in statement
 
 
 def test_a_bar_in_an_ae_title_ends_no_cell(tmp_path: Path) -> None:

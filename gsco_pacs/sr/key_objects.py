@@ -26,6 +26,7 @@ _UNREADABLE = (
     AttributeError,
     LookupError,
     TypeError,
+    RecursionError,
 )
 
 
