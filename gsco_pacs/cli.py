@@ -19,7 +19,11 @@ from gsco_pacs.config import Config, find_config, load_config
 from gsco_pacs.domain.errors import GscoError
 from gsco_pacs.domain.job import Stage, State
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="A DICOM node that files a draft report in the study, with the reasons in it.",
+)
 app.add_typer(train, name="train")
 app.add_typer(models, name="models")
 app.add_typer(evaluate, name="evaluate")
@@ -35,9 +39,7 @@ def main() -> None:
     try:
         app()
     except GscoError as error:
-        Console(stderr=True).print(
-            f"[red]{type(error).__name__}[/red]: {escape(str(error))}", highlight=False
-        )
+        Console(stderr=True).print(f"[red]Error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)
 
 
@@ -119,17 +121,10 @@ def migrate(context: typer.Context) -> None:
 
 @app.command()
 def check(context: typer.Context) -> None:
-    """Check the configuration and say what it would do."""
-    config = _config(context)
-    for route in config.routes:
-        for name in route.specialists:
-            config.bundle_dir(name)
-        print(f"route {route.name}: {', '.join(route.specialists)} and {route.generalist} ({route.mode}), "
-              f"then {', '.join(route.destinations)}")  # fmt: skip
-    senders = ", ".join(sender.ae_title for sender in config.receiver.senders) or "nobody"
-    print(
-        f"{config.receiver.ae_title} takes studies on {config.receiver.host}:{config.receiver.port} from {senders}"
-    )
+    """Check the configuration, bundles and certificates included, and say what it would do."""
+    from gsco_pacs.processes.checking import check as look_through
+
+    print(*look_through(_config(context)), sep="\n")
 
 
 @app.command()
@@ -151,7 +146,7 @@ def status(context: typer.Context, as_json: Json = False) -> None:
     for refusal in refusals:
         word = "noted" if refusal.what in ("variant", "moved") else "refused"
         print(
-            f"{word} {refusal.at.astimezone():%Y-%m-%d %H:%M:%S} {refusal.calling_ae} at {refusal.address} "
+            f"{word} {refusal.at.astimezone():%Y-%m-%d %H:%M:%S} {refusal.calling_ae or 'somebody'} at {refusal.address} "
             f"({refusal.times} ×): {refusal.reason}"
         )
 

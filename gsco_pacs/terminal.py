@@ -138,12 +138,14 @@ def _story(revision: "Revision") -> Iterator[str]:
 
 
 def _consultation(consultation: dict[str, Any]) -> Iterator[str]:
-    yield "\nOpinions"
+    if consultation["opinions"]:
+        yield "\nOpinions"
     for opinion in sorted(consultation["opinions"], key=lambda each: -each["probability"]):
         bar = "█" * round(opinion["probability"] * 20)
         thresholds = f"absent below {opinion['absent_below']:.2f}, present from {opinion['present_from']:.2f}"
-        yield f"  {opinion['finding']['text']:32} {opinion['probability']:5.2f} {bar:20} {thresholds}"
-    yield "Similar cases"
+        yield f"  {opinion['finding']['text']:32} {opinion['probability']:5.2f} {bar:20} {thresholds} ({opinion['specialist']})"
+    if consultation["cases"]:
+        yield "Similar cases"
     for case in consultation["cases"]:
         yield f"  {case['key']:24} {case['similarity']:5.2f}  {', '.join(case['labels'])}"
     for near in consultation.get("familiarity", ()):
@@ -159,7 +161,8 @@ def _draft(drafted: dict[str, Any]) -> Iterator[str]:
     if referral := draft.get("referral"):
         asked = "asked" if referral["made"] else "not asked"
         yield f"\nThe generalist was {asked}: {'; '.join(referral['reasons'])}"
-    yield f"\nPrompt ({briefing['template']}, mode {briefing['mode']})"
+    if briefing["prompt"]:
+        yield f"\nPrompt ({briefing['template']}, mode {briefing['mode']})"
     yield from (f"  {line}" for line in briefing["prompt"].splitlines())
     for aside in drafted.get("also", ()):
         named = ", ".join(aside["named"]) or "nothing that could be used"

@@ -110,7 +110,7 @@ def _group(title: str, group: type[BaseModel]) -> Iterator[str]:
     yield "| --- | --- | --- | --- |"
     for name, field in group.model_fields.items():
         if not field.exclude:
-            meaning = _meaning(field).split("\n\n")[0].replace("\n", " ")
+            meaning = _meaning(field).split("\n\n")[0].replace("\n", " ").replace("|", "\\|")
             yield f"| `{field.alias or name}` | {_type(field.annotation)} | {_default(field)} | {meaning} |"
     yield ""
 
@@ -147,7 +147,14 @@ def _word(kind: type) -> str:
         return "settings"
     if issubclass(kind, StrEnum):
         return " or ".join(f"`{value}`" for value in kind)
-    words = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "Path": "path"}
+    words = {
+        "str": "text",
+        "int": "whole number",
+        "float": "number",
+        "bool": "true or false",
+        "Path": "path",
+        "IPvAnyNetwork": "text",
+    }
     return words.get(kind.__name__, kind.__name__.lower())
 
 

@@ -3,6 +3,7 @@
 import struct
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -179,13 +180,16 @@ def test_equal_refusals_of_a_minute_are_told_once_and_then_counted() -> None:
     told: list[Refusal] = []
     now = 0.0
     desk = RefusalDesk(told.append, 5, lambda: now)
-    for _ in range(100):
+    for _ in range(99):
         desk.tell(Refusal(peer(), "association", "unknown"))
+    last = Refusal(peer(), "association", "unknown", at=datetime.now(UTC) + timedelta(seconds=5))
+    desk.tell(last)
     desk.flush()
     assert [refusal.times for refusal in told] == [1]
     now = 61.0
     desk.flush()
     assert [refusal.times for refusal in told] == [1, 99]
+    assert told[1].at == last.at  # and not the time at which they were counted
     desk.tell(Refusal(peer(), "association", "unknown"))
     assert sum(refusal.times for refusal in told) == 101
 

@@ -99,7 +99,7 @@ class Ledger:
     def refuse(self, refusal: Refusal) -> None:
         """Note what was not taken."""
         with self._database.writing() as connection:
-            note(connection, refusal.peer, refusal.what, refusal.reason, refusal.times)
+            note(connection, refusal.peer, refusal.what, refusal.reason, refusal.times, refusal.at)
 
     def collecting(self) -> list[Collecting]:
         """Every study that is still arriving, oldest first."""

@@ -49,6 +49,7 @@ class RefusalDesk:
                 refusal = Refusal(Peer("", "", refusal.peer.address), "connection", reason)
             is_first = refusal not in known
             repeated = known.setdefault(refusal, _Repeated(refusal, self._clock()))
+            repeated.refusal = refusal  # its time is the newest
             repeated.untold += not (is_first and at_once)
         if is_first and at_once:
             self._record(refusal)

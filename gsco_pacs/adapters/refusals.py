@@ -1,5 +1,7 @@
 """Writes what an administrator should look at: what was not taken, and what was taken but is odd."""
 
+from datetime import datetime
+
 from sqlalchemy import Connection, func, insert, select
 
 from gsco_pacs.adapters.moves import now
@@ -7,11 +9,13 @@ from gsco_pacs.adapters.tables import RefusalRow
 from gsco_pacs.domain.study import Peer
 
 
-def note(connection: Connection, peer: Peer, what: str, reason: str, times: int = 1) -> None:
-    """Note ``what`` a peer sent, how often, and why it was not taken as it is; ``reason`` holds no patient data."""
+def note(
+    connection: Connection, peer: Peer, what: str, reason: str, times: int = 1, at: datetime | None = None
+) -> None:
+    """Note ``what`` a peer sent, how often, when (now), and why it was not taken as it is; ``reason`` holds no patient data."""
     connection.execute(
         insert(RefusalRow).values(
-            at=now(), calling_ae=peer.calling_ae, called_ae=peer.called_ae, address=peer.address,
+            at=at or now(), calling_ae=peer.calling_ae, called_ae=peer.called_ae, address=peer.address,
             what=what, reason=reason, times=times,
         )
     )  # fmt: skip

@@ -163,6 +163,8 @@ class StowService:
             for sender in self._settings.senders
             if not sender.token_sha256 or hmac.compare_digest(sender.token_sha256, shown)
         ]
+        if not known and not shown:
+            return None, "it brings no bearer token, and dicomweb.senders has nobody without one."
         if not known:
             return None, "its token is not that of one of dicomweb.senders."
         here = [

@@ -6,7 +6,7 @@ Private keys are read anew for each context, so that a file which was replaced i
 import hashlib
 import socket
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +19,9 @@ _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"
 """TLS 1.2: forward secrecy and authenticated encryption only. Without DHE, whose length Python can't hold to 2048 bits."""
 
 _PROBE_SECONDS = 5.0
+
+_NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")
+"""What OpenSSL says of bytes that begin no TLS record."""
 
 TlsArguments = tuple[ssl.SSLContext, str]
 """What pynetdicom's ``associate(tls_args=...)`` takes: the context, and the name that the peer must prove."""
@@ -90,6 +93,8 @@ def in_words(error: OSError) -> str:
         return "it did not finish the handshake in time"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not accepted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError) and error.reason in _NOT_TLS:
+        return "it speaks no TLS on this port"
     if isinstance(error, ssl.SSLError) and error.reason:
         return error.reason.replace("_", " ").lower()
     return "it ended the handshake"
@@ -170,11 +175,16 @@ def shown_certificate(connection: socket.socket) -> ShownCertificate | None:
     content, certificate = connection.getpeercert(binary_form=True), connection.getpeercert()
     if not content or not certificate:
         return None
+    names = frozenset(map(str.lower, names_of(certificate)))
+    return ShownCertificate(hashlib.sha256(content).hexdigest(), names)
+
+
+def names_of(certificate: Mapping[str, object]) -> set[str]:
+    """Whom a certificate, as getpeercert() tells it, is made out to: the common name and the alternative names."""
     subject = cast(Iterable[Iterable[tuple[str, str]]], certificate.get("subject", ()))
     alternatives = cast(Iterable[tuple[str, str]], certificate.get("subjectAltName", ()))
     names = {value for part in subject for key, value in part if key == "commonName"}
-    names |= {value for kind, value in alternatives if kind in ("DNS", "IP Address")}
-    return ShownCertificate(hashlib.sha256(content).hexdigest(), frozenset(map(str.lower, names)))
+    return names | {value for kind, value in alternatives if kind in ("DNS", "IP Address")}
 
 
 class PduSocket(ssl.SSLSocket):

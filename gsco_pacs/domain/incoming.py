@@ -1,6 +1,7 @@
 """What comes in over the network: an object that a peer wants stored, and what was not taken."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
@@ -47,3 +48,5 @@ class Refusal:
     alert: Alert = Alert.RESTRICTED_FUNCTION
     times: int = 1
     """How often it happened."""
+    at: datetime = field(default_factory=lambda: datetime.now(UTC), compare=False)
+    """When it happened, the last time."""

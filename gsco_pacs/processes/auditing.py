@@ -25,7 +25,7 @@ class Auditing:
 
     def refused(self, refusal: Refusal) -> None:
         """Somebody was refused."""
-        self._write(security_alert(refusal, self._ae_title, datetime.now(UTC)))
+        self._write(security_alert(refusal, self._ae_title, refusal.at))
 
     def runs(self, *, starts: bool) -> None:
         """The receiver starts or stops."""
