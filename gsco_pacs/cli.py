@@ -131,16 +131,18 @@ def check(context: typer.Context) -> None:
 def status(context: typer.Context, as_json: Json = False) -> None:
     """How many jobs are in each state, and what was fetched and refused lately."""
     from gsco_pacs.processes.commands import open_audit
-    from gsco_pacs.terminal import fetch_line
+    from gsco_pacs.terminal import backlog_line, fetch_line
 
     audit = open_audit(_config(context))
     counts, refusals, fetches = audit.counts(), audit.refusals(10), audit.fetches(10)
+    backlog, limit = audit.backlog(), _config(context).workers.backlog_warning
     if as_json:
         recent = {"refusals": list(map(asdict, refusals)), "fetches": list(map(asdict, fetches))}
-        _print_json({"jobs": counts, **recent})
+        _print_json({"jobs": counts, "backlog": asdict(backlog), **recent})
         return
     for state in State:
         print(f"{state:11} {counts.get(state, 0)}")
+    print(f"backlog     {backlog_line(backlog, limit)}")
     for fetch in fetches:
         print(f"{fetch.study_instance_uid} {fetch_line(fetch)}")
     for refusal in refusals:

@@ -15,7 +15,7 @@ from gsco_pacs.domain.job import Stage, State
 from gsco_pacs.domain.question import CAUTION
 
 if TYPE_CHECKING:
-    from gsco_pacs.adapters.audit import JobLine, Revision, StudyHistory
+    from gsco_pacs.adapters.audit import Backlog, JobLine, Revision, StudyHistory
     from gsco_pacs.adapters.question_ledger import Question
     from gsco_pacs.domain.fetch import Fetch
 
@@ -61,6 +61,14 @@ def print_study(console: Console, history: "StudyHistory") -> None:
             console.print(Text(line), soft_wrap=True)
     for question in history.questions:
         print_question(console, question)
+
+
+def backlog_line(backlog: "Backlog", limit: int) -> str:
+    """How much waits for the workers and for how long; a warning above ``limit``."""
+    if backlog.oldest_since is None:
+        return "nothing is queued or waiting"
+    line = f"{backlog.jobs} queued or waiting, the oldest since {_time(backlog.oldest_since)}"
+    return f"WARNING: {line}: more than workers.backlog_warning ({limit})" if backlog.jobs > limit else line
 
 
 def fetch_line(fetch: "Fetch") -> str:

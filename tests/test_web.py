@@ -168,6 +168,17 @@ def test_the_status_counts_what_is_unfinished_and_names_the_oldest(busy: Busy) -
     assert status["unfinished"] == 4
     assert status["oldest_unfinished"]["study_instance_uid"] == uids["waiting"]
     assert status["takes_images"] is True
+    assert status["backlog"]["jobs"] == status["counts"]["queued"] + status["counts"]["waiting"] == 2
+    assert status["is_behind"] is False
+
+
+def test_a_backlog_above_its_limit_is_said_on_the_list(busy: Busy, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, _, node = busy
+    assert "more than workers.backlog_warning" not in client.get("/").text
+    workers = node.config.workers.model_copy(update={"backlog_warning": 1})
+    monkeypatch.setattr(node, "config", node.config.model_copy(update={"workers": workers}))
+    assert "<b>2</b> queued or waiting" in node.client().get("/").text
+    assert "more than workers.backlog_warning" in node.client().get("/").text
 
 
 def test_a_full_disk_is_said_on_the_list(node: RecordedNode) -> None:

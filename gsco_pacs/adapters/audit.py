@@ -26,6 +26,7 @@ from gsco_pacs.adapters.tables import (
 from gsco_pacs.domain.commitment import CommitmentState
 from gsco_pacs.domain.errors import ConfigError
 from gsco_pacs.domain.fetch import Fetch
+from gsco_pacs.domain.job import State
 from gsco_pacs.domain.prior_search import PriorSearch
 
 
@@ -205,6 +206,14 @@ _Value = TypeVar(
 )
 
 
+@dataclass(frozen=True)
+class Backlog:
+    """Jobs that are queued or wait to be tried again, and when the first image of the oldest came."""
+
+    jobs: int
+    oldest_since: datetime | None
+
+
 class Audit:
     """Reads the record; used by the commands and the web pages."""
 
@@ -236,6 +245,14 @@ class Audit:
         query = select(JobRow.state, func.count()).group_by(JobRow.state)
         with self._database.reading() as connection:
             return dict(connection.execute(query).all())
+
+    def backlog(self) -> Backlog:
+        """What the workers have before them."""
+        query = select(func.count(), func.min(JobRow.first_received_at)).where(
+            JobRow.state.in_([State.QUEUED, State.WAITING])
+        )
+        with self._database.reading() as connection:
+            return Backlog(*connection.execute(query).one())
 
     def study(self, study_instance_uid: str) -> StudyHistory:
         """The whole history of a study; ConfigError if the node has never had an image of it."""

@@ -39,6 +39,9 @@ class Workers(Settings):
     stat_lanes: tuple[Stage, ...] = ()
     """Stages that get a second worker, for STAT studies only; it loads the stage's models once more."""
 
+    backlog_warning: Annotated[int, Field(ge=1)] = 500
+    """`gsco-pacs status` and the pages warn when more jobs than this are queued or wait; nothing is refused for it."""
+
     def limit(self, stage: Stage) -> float:
         """The hard time limit of ``stage`` in seconds."""
         limits = {Stage.CONSULT: self.consult_seconds, Stage.DRAFT: self.draft_seconds}

@@ -15,7 +15,7 @@ from gsco_pacs.web.refused import Refused, gather
 from gsco_pacs.web.words import why
 
 if TYPE_CHECKING:
-    from gsco_pacs.adapters.audit import Audit, JobLine, StudyHistory
+    from gsco_pacs.adapters.audit import Audit, Backlog, JobLine, StudyHistory
 
 PAGE = 50
 """Jobs on one page."""
@@ -57,6 +57,9 @@ class Status:
     free_bytes: int
     takes_images: bool
     """False when less is free than receiver.reserve_bytes, so that images are refused."""
+    backlog: "Backlog"
+    is_behind: bool
+    """Whether more jobs are queued or wait than workers.backlog_warning."""
     at: datetime
 
 
@@ -98,7 +101,7 @@ class Facts:
         oldest = [self.audit.jobs(state=state, limit=1, offset=n - 1)[0] for state, n in active.items()]
         jobs = [job for page in oldest for job in page]
         free = shutil.disk_usage(self.store).free
-        receiver = self.config.receiver
+        receiver, backlog = self.config.receiver, self.audit.backlog()
         return Status(
             version=__version__,
             ae_title=receiver.ae_title,
@@ -108,6 +111,8 @@ class Facts:
             oldest_unfinished=min(jobs, key=lambda job: job.first_received_at, default=None),
             free_bytes=free,
             takes_images=free >= receiver.reserve_bytes,
+            backlog=backlog,
+            is_behind=backlog.jobs > self.config.workers.backlog_warning,
             at=datetime.now().astimezone(),
         )
 
