@@ -5,8 +5,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
+from typing import cast
 
 from pynetdicom import AE
+from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 from gsco_pacs.adapters.admission import (
     LOCAL_LIMIT_EXCEEDED,
@@ -118,7 +120,7 @@ class ReceiverGate:
 
     def _no_room(self, association: PromptAssociation) -> Rejection | None:
         """For storage alone: a test of the connection, or what is said of images, takes no room to speak of."""
-        request = association.requestor.primitive
+        request = cast(A_ASSOCIATE, association.requestor.primitive)
         proposed = {context.abstract_syntax for context in request.presentation_context_definition_list}
         if proposed.isdisjoint(storage_sop_classes()):
             return None
