@@ -50,13 +50,13 @@ def run_receiver(config: Config, file: Path) -> None:
         # What is loaded by now stays: no collector need look at it, nor copy its pages.
         gc.freeze()
         for seat in range(config.receiver.processes):
-            running[_forked(config, file, doors, seat)] = seat
+            _fork(config, file, doors, seat, running)
         while True:
             pid, status = os.wait()
             seat, code = running.pop(pid), os.waitstatus_to_exitcode(status)
             log.error("A receiver process ended with code %d and is started again.", code)
             time.sleep(_RESTART_SECONDS)
-            running[_forked(config, file, doors, seat)] = seat
+            _fork(config, file, doors, seat, running)
     except _Stopped:
         _end(running)
         Auditing(config).runs(starts=False)
@@ -71,12 +71,18 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
     raise _Stopped
 
 
-def _forked(config: Config, file: Path, doors: Doors, seat: int) -> int:
+def _fork(config: Config, file: Path, doors: Doors, seat: int, running: dict[int, int]) -> None:
+    """Start the process of ``seat`` and enter it in ``running``."""
     parent = os.getpid()
+    # What a handler raises in the hooks around a fork goes nowhere, and the signal would be lost with it.
+    usual = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
     pid = os.fork()
     if pid:
-        return pid
+        running[pid] = seat
+        signal.pthread_sigmask(signal.SIG_SETMASK, usual)
+        return
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, usual)
         end_with_parent(parent)
         receive_studies(config, file, Seat(doors, seat))
     except _Stopped:
