@@ -6,7 +6,8 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from hashlib import sha256
 from itertools import pairwise
 from json import dumps
@@ -42,6 +43,7 @@ class Receiver:
         self.file.write_text(dumps({"receiver": receiver}))
         self.config: Config = load_config(self.file)
         self.log = folder / "receiver.log"
+        self.started: list[subprocess.Popen[bytes]] = []
         migrate(self.config.database_url)
 
     @property
@@ -57,6 +59,7 @@ class Receiver:
                 stderr=log,
                 start_new_session=True,
             )
+        self.started.append(process)
         until = time.monotonic() + 30
         while not self._listens():
             assert process.poll() is None, self.log.read_text()
@@ -81,6 +84,13 @@ class Receiver:
     def unfiled(self) -> list[Path]:
         """What is acknowledged and has no row yet, or just has one."""
         return [path for path in (self.config.state_dir / "store" / "inbox").rglob("*") if path.is_file()]
+
+    def kept(self) -> int:
+        """How many files the store holds, with a row or without."""
+        return sum(path.is_file() for path in (self.config.state_dir / "store").rglob("*"))
+
+    def keeps_more_than(self, files: int) -> bool:
+        return self.kept() > files
 
     def stored(self) -> dict[str, str]:
         """SOP Instance UID -> hash of every row, after looking at its file."""
@@ -166,8 +176,13 @@ def eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
 
 
 @pytest.fixture
-def receiver(tmp_path: Path) -> Receiver:
-    return Receiver(tmp_path)
+def receiver(tmp_path: Path) -> Iterator[Receiver]:
+    receiver = Receiver(tmp_path)
+    yield receiver
+    for process in receiver.started:  # a test that failed may have left its own running
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def test_a_receiver_that_is_killed_at_any_moment_loses_nothing_that_it_acknowledged(
@@ -177,14 +192,15 @@ def test_a_receiver_that_is_killed_at_any_moment_loses_nothing_that_it_acknowled
     uid_of: dict[str, str] = {}
     taken: set[str] = set()
     for kill in range(3):
-        process = receiver.start()
+        process, kept = receiver.start(), receiver.kept()
         senders = []
         for association in range(3):
             first = 1000 * kill + 300 * association
             files = write(tmp_path / f"{first}", range(first, first + 250))
             uid_of |= files
             senders.append(storescu(receiver, files))
-        time.sleep(moments.uniform(0.05, 0.6))
+        assert eventually(partial(receiver.keeps_more_than, kept + 30))
+        time.sleep(moments.uniform(0, 0.5))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         taken |= {
