@@ -7,6 +7,7 @@ from pydicom import dcmread
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from gsco_pacs.domain.errors import ConfigError
+from gsco_pacs.domain.storage import Holding
 from gsco_pacs.domain.study import valid_uid
 from gsco_pacs.pixels.display import display
 from gsco_pacs.pixels.opening import open_image
@@ -23,13 +24,13 @@ def picture(facts: Facts, study_instance_uid: str, sop_instance_uid: str) -> byt
     history = facts.study(study_instance_uid)
     uid = valid_uid(sop_instance_uid)
     read = {image for r in history.revisions if (c := consultation_of(r)) for image in c.read}
-    path = next((r.path for r in history.received if r.sop_instance_uid == uid and r.kind == "kept"), None)
-    if path is None or uid not in read:
+    row = next((r for r in history.received if r.sop_instance_uid == uid and r.kind == "kept"), None)
+    if row is None or uid not in read:
         raise ConfigError(f"No specialist has read an image {uid} of this study.")
-    if not (facts.store / path).is_file():
+    if row.holding != Holding.HERE:
         raise ConfigError(f"The image {uid} was deleted here.")
     with facts.rendering:
-        image = open_image(facts.store / path)
+        image = open_image(facts.store / row.path)
         return png(display(image, image.shown_frame))
 
 
