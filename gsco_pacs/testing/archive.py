@@ -59,6 +59,10 @@ class ScriptedArchive:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # shutdown() aborts what is still ending, which pynetdicom's own thread does not always survive.
+        deadline = time.monotonic() + 5
+        while self._ae.active_associations and time.monotonic() < deadline:
+            time.sleep(0.01)
         self._ae.shutdown()
 
     def _find(self, event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
