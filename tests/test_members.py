@@ -17,6 +17,7 @@ from gsco_pacs.consultation import consult_stage
 from gsco_pacs.domain.errors import BrokenBundleError, ConfigError
 from gsco_pacs.evaluation.specialist import evaluate_specialist
 from gsco_pacs.evaluation.specialist_table import as_markdown
+from gsco_pacs.pixels.decoding import Decoder
 from gsco_pacs.pixels.display import display
 from gsco_pacs.pixels.opening import ImageFile
 from gsco_pacs.ports import Picture
@@ -159,9 +160,9 @@ def test_a_study_gets_an_opinion_of_each_member_and_is_decoded_once(
     file.write_bytes(encoded(ds))
     decoded: list[int] = []
 
-    def counted(image: ImageFile, frame: int) -> NDArray[np.float32]:
+    def counted(image: ImageFile, frame: int, decoder: Decoder) -> NDArray[np.float32]:
         decoded.append(frame)
-        return display(image, frame)
+        return display(image, frame, decoder)
 
     monkeypatch.setattr("gsco_pacs.steps.prepare.display", counted)
     route = RouteSettings.model_validate(
