@@ -81,9 +81,12 @@ def _watch(console: Console, audit: Audit, studies: Sequence[str]) -> list[Study
     deadline = time.monotonic() + FINISH_SECONDS
     with Live(console=console, refresh_per_second=5) as live:
         while True:
-            histories = [audit.study(uid) for uid in studies]
+            # A study has no row yet when its images have just been acknowledged.
+            histories = [audit.study(uid) for uid in studies if audit.jobs(search=uid, limit=1)[0]]
             live.update(_progress(histories))
-            if all(State(history.revisions[0].job.state) in SETTLED for history in histories):
+            if len(histories) == len(studies) and all(
+                State(history.revisions[0].job.state) in SETTLED for history in histories
+            ):
                 return histories
             if time.monotonic() > deadline:
                 raise OutOfResourcesError(f"Not finished in {FINISH_SECONDS:g} s: see the node's log.")
