@@ -24,7 +24,7 @@ from gsco_pacs.sr.wording import NO_PROOF, WARNING, counted, plain
 _NAMED = 5
 """So many images are named one by one; more are counted."""
 _TOLD = {
-    Mode.SPECIALISTS: "nothing, since it is not consulted",
+    Mode.SPECIALISTS: "nothing, since it is not asked",
     Mode.GENERALIST: "nothing of the specialists",
     Mode.MOED: "the specialists' opinions",
     Mode.RAD: "the similar cases",
@@ -167,12 +167,12 @@ def _provenance(material: Material) -> Iterator[str]:
         yield f"Specialist {_model(specialist)}"
     seen = "" if draft.answer is None else ", image seen" if draft.answer.image_seen else ", image not seen"
     words = "its own sentences" if draft.wording == "generalist" else "made from the opinions"
-    yield f"Language model {_model(draft.generalist)}; wording: {words}{seen}"
+    yield f"Draft model {_model(draft.generalist)}; wording: {words}{seen}"
     if draft.referral:
-        asked = "A" if draft.referral.made else "No"
-        yield f"{asked} language model was consulted: {'; '.join(draft.referral.reasons)}"
+        asked = "The" if draft.referral.made else "No"
+        yield f"{asked} draft model was asked: {'; '.join(draft.referral.reasons)}"
     yield (
-        f"Route {provenance.route}; a language model is told {_TOLD[provenance.mode]}; prompt template "
+        f"Route {provenance.route}; a draft model is told {_TOLD[provenance.mode]}; prompt template "
         f"{provenance.template or 'none'} {provenance.template_sha256[:12]}".rstrip()
     )
     yield (
