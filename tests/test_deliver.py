@@ -51,7 +51,7 @@ def sender(pacs: LoopbackPacs, seconds: float = 10) -> StoreScu:
 
 
 def at_port(port: int, seconds: float = 10, host: str = "127.0.0.1") -> StoreScu:
-    return StoreScu("pacs", CalledPeer("LOOPBACK", host, port, "GSCO", seconds), ObjectKind)
+    return StoreScu("pacs", CalledPeer("LOOPBACK", host, port, "GSCO", seconds), frozenset(ObjectKind))
 
 
 def data_set_of(report: Report) -> bytes:
@@ -494,7 +494,7 @@ def test_every_kind_goes_to_a_pacs_by_c_store_and_the_shares_of_two_differ(
             (archive, set(ObjectKind)), (viewer, {ObjectKind.NARRATIVE, ObjectKind.SEGMENTATION}),
         ]  # fmt: skip
         destinations = [
-            StoreScu(f"pacs{pacs.port}", CalledPeer("LOOPBACK", pacs.host, pacs.port, "GSCO", 10), kinds)
+            StoreScu(f"pacs{pacs.port}", CalledPeer("LOOPBACK", pacs.host, pacs.port, "GSCO", 10), frozenset(kinds))
             for pacs, kinds in shares
         ]
         assert deliver(every_kind, destinations).error is None

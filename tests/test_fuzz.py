@@ -71,19 +71,25 @@ def start_from() -> Sequence[Seed]:
     return seeds([odd_files()])
 
 
+def received(
+    start_from: Sequence[Seed], store: FileStore, number: int, which: int
+) -> tuple[Seed, bytes, Instance]:
+    """A file to start from, what became of it, and the instance that was stored; BadObjectError if it was refused."""
+    rng, seed = Random(number), start_from[which % len(start_from)]
+    _, data_set = hostile_data_set(rng, seed, rng.choice(start_from))
+    peer = Peer("A", "B", "::1")
+    incoming = Incoming(seed.sop_class_uid, seed.sop_instance_uid, seed.transfer_syntax_uid, data_set, peer)
+    return seed, data_set, receive(incoming, store, HEADER)
+
+
 @settings(max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(number=st.integers(min_value=0), which=st.integers(min_value=0))
 def test_a_data_set_is_stored_as_it_came_or_refused_with_a_reason(
     start_from: Sequence[Seed], tmp_path: Path, number: int, which: int
 ) -> None:
-    rng, seed = Random(number), start_from[which % len(start_from)]
-    _, data_set = hostile_data_set(rng, seed, rng.choice(start_from))
     store = FileStore(tmp_path / "store", reserve_bytes=0)
-    incoming = Incoming(
-        seed.sop_class_uid, seed.sop_instance_uid, seed.transfer_syntax_uid, data_set, Peer("A", "B", "::1")
-    )
     try:
-        instance = receive(incoming, store, HEADER)
+        _, data_set, instance = received(start_from, store, number, which)
     except BadObjectError:
         return
     assert store.path_of(instance).read_bytes().endswith(data_set)
@@ -96,17 +102,12 @@ def test_a_data_set_is_stored_as_it_came_or_refused_with_a_reason(
 def test_whoever_reads_a_stored_file_again_gets_it_or_a_bad_object(
     start_from: Sequence[Seed], tmp_path: Path, number: int, which: int
 ) -> None:
-    rng, seed = Random(number), start_from[which % len(start_from)]
-    _, data_set = hostile_data_set(rng, seed, rng.choice(start_from))
     store = FileStore(tmp_path / "store", reserve_bytes=0)
-    incoming = Incoming(
-        seed.sop_class_uid, seed.sop_instance_uid, seed.transfer_syntax_uid, data_set, Peer("A", "B", "::1")
-    )
     try:
-        newer = store.path_of(receive(incoming, store, HEADER))
+        seed, _, instance = received(start_from, store, number, which)
     except BadObjectError:
         return  # it was refused, so nobody will read it
-    former = tmp_path / "former.dcm"
+    former, newer = tmp_path / "former.dcm", store.path_of(instance)
     former.write_bytes(_head(seed) + seed.data_set)
     key_images([former, newer])
     with suppress(BadObjectError):

@@ -32,7 +32,7 @@ Reports = tuple[Report, Report]
 @pytest.fixture
 def destination(orthanc: OrthancServer) -> StoreScu:
     peer = CalledPeer(orthanc.ae_title, "127.0.0.1", orthanc.dicom_port, "GSCO", 30)
-    return StoreScu("pacs", peer, ObjectKind)
+    return StoreScu("pacs", peer, frozenset(ObjectKind))
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_orthanc_commits_itself_to_what_it_has_and_says_what_it_has_not(
     scp.start()
     with private_orthanc(peers={"node": ("GSCO", "127.0.0.1", scp.port)}) as orthanc:
         peer = CalledPeer(orthanc.ae_title, "127.0.0.1", orthanc.dicom_port, "GSCO", 30)
-        StoreScu("pacs", peer, ObjectKind).send(chest_reports[:1])
+        StoreScu("pacs", peer, frozenset(ObjectKind)).send(chest_reports[:1])
         asking = CommitmentScu(peer, searching(orthanc), 0, keep)
         assert asking.confirm("1.2.826.0.1.3680043.8.498.1", chest_reports) is None
         outcome = outcomes.get(timeout=20)

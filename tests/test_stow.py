@@ -38,7 +38,7 @@ class ScriptedServer(ThreadingHTTPServer):
         peer = HttpPeer(
             f"http://127.0.0.1:{self.server_port}/dicom-web", 5, None, (lambda: token) if token else None
         )
-        return StowRs("pacs", peer, ObjectKind)
+        return StowRs("pacs", peer, frozenset(ObjectKind))
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -90,7 +90,7 @@ def test_orthanc_takes_the_reports_as_the_bytes_that_were_stored_and_a_second_ti
     for report in chest_reports:  # another test may have sent them by C-STORE, in another file's head
         for known in orthanc.find("Instance", {"SOPInstanceUID": report.sop_instance_uid}):
             httpx.delete(f"{orthanc.url}/instances/{known['ID']}").raise_for_status()
-    destination = StowRs("pacs", HttpPeer(orthanc.dicomweb, 30), ObjectKind)
+    destination = StowRs("pacs", HttpPeer(orthanc.dicomweb, 30), frozenset(ObjectKind))
     for _ in range(2):
         receipts = destination.send(chest_reports)
         assert [receipt.status for receipt in receipts] == ["HTTP 200", "HTTP 200"]
@@ -195,7 +195,9 @@ def test_an_answer_without_end_is_not_read_to_it(server: ScriptedServer, chest_r
 
 def test_a_server_that_is_down_is_unavailable(chest_reports: Reports) -> None:
     with pytest.raises(PeerUnavailableError, match="cannot be reached"):
-        StowRs("pacs", HttpPeer(f"http://127.0.0.1:{free_port()}", 5), ObjectKind).send(chest_reports)
+        StowRs("pacs", HttpPeer(f"http://127.0.0.1:{free_port()}", 5), frozenset(ObjectKind)).send(
+            chest_reports
+        )
 
 
 def test_over_dicomweb_only_a_query_confirms() -> None:

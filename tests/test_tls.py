@@ -51,7 +51,9 @@ def client_of(authority: Authority, own: Certificate | None = None, **changes: A
 
 def scu(server: LoopbackPacs, tls: ClientTls, host: str = "127.0.0.1") -> StoreScu:
     called = partial(tls_arguments, tls, host, "destinations.pacs.tls", Path.absolute)
-    return StoreScu("pacs", CalledPeer("LOOPBACK", host, server.port, "GSCO", 10, called), ObjectKind)
+    return StoreScu(
+        "pacs", CalledPeer("LOOPBACK", host, server.port, "GSCO", 10, called), frozenset(ObjectKind)
+    )
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])

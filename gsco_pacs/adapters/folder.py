@@ -1,7 +1,8 @@
 """A destination that is a folder: reports become files in it."""
 
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from gsco_pacs.adapters.durable_file import sync_folder, write_durably
@@ -15,23 +16,15 @@ _AWAY = frozenset(
 )
 
 
+@dataclass(frozen=True)
 class Folder:
     """Writes reports to <path>/<Study Instance UID>/<kind>-<SOP Instance UID>.dcm; implements ports.Destination."""
 
-    def __init__(self, name: str, path: Path, objects: Iterable[ObjectKind] = frozenset(ObjectKind)) -> None:
-        self._name = name
-        self._path = path
-        self._objects = frozenset(objects)
-
-    @property
-    def name(self) -> str:
-        """The name in config.yaml."""
-        return self._name
-
-    @property
-    def objects(self) -> frozenset[ObjectKind]:
-        """The kinds of objects that are written there."""
-        return self._objects
+    name: str
+    """The name in config.yaml."""
+    path: Path
+    objects: frozenset[ObjectKind] = frozenset(ObjectKind)
+    """The kinds of objects that are written there."""
 
     def send(self, reports: Sequence[Report]) -> tuple[Receipt, ...]:
         """Write all, each in one piece; the receipt's status is the file's path. Errors as in ports.Destination."""
@@ -42,15 +35,15 @@ class Folder:
 
     def _write(self, report: Report) -> Receipt:
         # The Study Instance UID came from a peer: a name such as "../.." must not become a path.
-        folder = self._path / valid_uid(report.study_instance_uid)
+        folder = self.path / valid_uid(report.study_instance_uid)
         file = folder / f"{report.kind}-{valid_uid(report.sop_instance_uid)}.dcm"
         folder.mkdir(parents=True, exist_ok=True)
         write_durably(file, report.content)
-        sync_folder(self._path)
-        return Receipt(self._name, report.sop_instance_uid, str(file))
+        sync_folder(self.path)
+        return Receipt(self.name, report.sop_instance_uid, str(file))
 
     def _explained(self, error: OSError) -> GscoError:
-        message = f"The folder {self._path} took no report: {error.strerror}."
+        message = f"The folder {self.path} took no report: {error.strerror}."
         if error.errno in _FULL:
             return OutOfResourcesError(message)
         if error.errno in _AWAY:

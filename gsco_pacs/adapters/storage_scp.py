@@ -32,7 +32,7 @@ _NEGOTIATIONS = 16
 class StorageScp:
     """Receives images from the senders of the configuration; everybody else is rejected and named in the log.
 
-    ``on_store`` returns when an object and its row are durable, and only then is 0x0000 answered; what it raises
+    ``on_store`` returns when an object and its index record are durable, and only then is 0x0000 answered; what it raises
     becomes the status of PS3.4 table B.2-1. ``on_refusal`` is told of every association and object that was not taken,
     with a count if they are many. Both are called in the association's thread, and so are the handlers of ``services``.
     ``check_room`` raises OutOfResourcesError while no image should be offered, and associations for storage are rejected.

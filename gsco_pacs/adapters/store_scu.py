@@ -1,7 +1,8 @@
 """A destination that is a PACS: reports go there by C-STORE."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from io import BytesIO
 
 from pydicom import dcmread
@@ -37,26 +38,18 @@ _REMEDIES = {
 }
 
 
+@dataclass(frozen=True)
 class StoreScu:
     """Sends reports over one association per call, as the bytes that were stored; implements ports.Destination.
 
     C-STORE statuses are read as PS3.4 B.2.3 and PS3.7 annex C have them; see ``failure``.
     """
 
-    def __init__(self, name: str, peer: CalledPeer, objects: Iterable[ObjectKind]) -> None:
-        self._name = name
-        self._peer = peer
-        self._objects = frozenset(objects)
-
-    @property
-    def name(self) -> str:
-        """The name in config.yaml."""
-        return self._name
-
-    @property
-    def objects(self) -> frozenset[ObjectKind]:
-        """The kinds of objects that are sent there."""
-        return self._objects
+    name: str
+    """The name in config.yaml."""
+    peer: CalledPeer
+    objects: frozenset[ObjectKind]
+    """The kinds of objects that are sent there."""
 
     def send(self, reports: Sequence[Report]) -> tuple[Receipt, ...]:
         """Send all; a receipt's status is the PACS's answer, such as "0x0000". Errors as in ports.Destination.
@@ -66,13 +59,13 @@ class StoreScu:
         receipts: list[Receipt] = []
         errors: list[GscoError] = []
         contexts = _contexts({report.sop_class_uid for report in reports})
-        with self._peer.association(
+        with self.peer.association(
             contexts, f"takes none of our objects: {_REMEDIES[0x0122]}."
         ) as association:
             for report in reports:
                 try:
                     status = _store(association, report)
-                    receipts.append(Receipt(self._name, report.sop_instance_uid, f"0x{status:04X}"))
+                    receipts.append(Receipt(self.name, report.sop_instance_uid, f"0x{status:04X}"))
                 except (PeerBusyError, RejectedByPeerError) as error:
                     errors.append(error)
         if errors:

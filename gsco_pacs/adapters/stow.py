@@ -1,7 +1,8 @@
 """A destination that speaks DICOMweb: reports go there by STOW-RS (PS3.18 section 10.5)."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from uuid import uuid4
 
 from pydicom import Dataset
@@ -18,31 +19,23 @@ _BYTES_A_REPORT = 16384
 """More than an answer needs to say about one object."""
 
 
+@dataclass(frozen=True)
 class StowRs:
     """Sends reports in one request per call, as the bytes that were stored; implements ports.Destination.
 
     The failure reasons of PS3.18 table 10.5.3-1 and PS3.3 C.14 are those of C-STORE, and are read like them.
     """
 
-    def __init__(self, name: str, peer: HttpPeer, objects: Iterable[ObjectKind]) -> None:
-        self._name = name
-        self._peer = peer
-        self._objects = frozenset(objects)
-
-    @property
-    def name(self) -> str:
-        """The name in config.yaml."""
-        return self._name
-
-    @property
-    def objects(self) -> frozenset[ObjectKind]:
-        """The kinds of objects that are sent there."""
-        return self._objects
+    name: str
+    """The name in config.yaml."""
+    peer: HttpPeer
+    objects: frozenset[ObjectKind]
+    """The kinds of objects that are sent there."""
 
     def send(self, reports: Sequence[Report]) -> tuple[Receipt, ...]:
         """Send all; a receipt's status is "HTTP 200", with the warning if there was one. Errors as in ports.Destination."""
         boundary = uuid4().hex
-        with self._peer.answer(
+        with self.peer.answer(
             "/studies",
             method="POST",
             accept=_JSON,
@@ -52,7 +45,7 @@ class StowRs:
         ) as response:
             status = response.status_code
             most = len(reports) * _BYTES_A_REPORT + _BYTES_A_REPORT
-            body = b"".join(chunks(response, most_bytes=most, seconds=self._peer.seconds))
+            body = b"".join(chunks(response, most_bytes=most, seconds=self.peer.seconds))
         told = [self._told(report, status, _result(body)) for report in reports]
         errors = [one for one in told if isinstance(one, GscoError)]
         if errors:
@@ -71,7 +64,7 @@ class StowRs:
         if taken is not None or failed is not None or status == _STORED:
             warning = int(taken.get("WarningReason") or 0) if taken is not None else 0
             said = f"HTTP {status}" + (f", warning 0x{warning:04X}" if warning else "")
-            return Receipt(self._name, report.sop_instance_uid, said)
+            return Receipt(self.name, report.sop_instance_uid, said)
         if status == _CONFLICT:
             return RejectedByPeerError(f"The PACS refused {name} and does not say why: look into its log.")
         return PeerBusyError(f"The PACS does not say what became of {name}.")

@@ -24,14 +24,14 @@ def open_destination(name: str, config: Config) -> Destination:
     if isinstance(settings, FolderDestination):
         from gsco_pacs.adapters.folder import Folder
 
-        return Folder(name, config.absolute(settings.path), settings.objects)
+        return Folder(name, config.absolute(settings.path), frozenset(settings.objects))
     if isinstance(settings, DicomwebDestination):
         from gsco_pacs.adapters.stow import StowRs
 
-        return StowRs(name, http_peer(settings, f"destinations.{name}", config), settings.objects)
+        return StowRs(name, http_peer(settings, f"destinations.{name}", config), frozenset(settings.objects))
     from gsco_pacs.adapters.store_scu import StoreScu
 
-    return StoreScu(name, called_peer(settings, f"destinations.{name}", config), settings.objects)
+    return StoreScu(name, called_peer(settings, f"destinations.{name}", config), frozenset(settings.objects))
 
 
 def open_confirming(name: str, config: Config, keep: Callable[[Outcome], bool]) -> Confirming:

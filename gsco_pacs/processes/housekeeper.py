@@ -14,7 +14,6 @@ from gsco_pacs.adapters.announcements import Announcements
 from gsco_pacs.adapters.archive_counts import ArchiveCounts
 from gsco_pacs.adapters.commitment_ledger import Commitments
 from gsco_pacs.adapters.corrections import Corrections
-from gsco_pacs.adapters.file_store import FileStore
 from gsco_pacs.adapters.ledger import Database, Ledger
 from gsco_pacs.adapters.promises import Promises
 from gsco_pacs.adapters.question_ledger import Questions
@@ -62,7 +61,7 @@ def run_housekeeper(config: Config) -> None:
     log.info("The housekeeper is at work.")
     duties: Sequence[Callable[[], object]] = (
         lambda: bring_back(upkeep, watch),
-        lambda: look_at_variants(corrections, store),
+        lambda: compare_variants(corrections, store),
         lambda: closing.tend(wake_workers, TICK_SECONDS),
         wake_workers,
         commitments.tend,
@@ -140,16 +139,6 @@ def bring_back(upkeep: Upkeep, watch: LeaseWatch) -> None:
     due = upkeep.queue_due()
     if lost or due:
         log.info("Jobs taken back from lost workers: %d, retries due: %d.", lost, due)
-
-
-def look_at_variants(corrections: Corrections, store: FileStore) -> None:
-    """Tell corrections from other images; one that cannot be compared keeps no study open."""
-    try:
-        compare_variants(corrections, store)
-    except TransientError:
-        raise
-    except Exception:
-        log.exception("What came with known SOP Instance UIDs cannot be compared.")
 
 
 def send_wake_ups(upkeep: Upkeep, questions: Questions, app: Celery) -> None:
