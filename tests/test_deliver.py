@@ -494,7 +494,9 @@ def test_every_kind_goes_to_a_pacs_by_c_store_and_the_shares_of_two_differ(
             (archive, set(ObjectKind)), (viewer, {ObjectKind.NARRATIVE, ObjectKind.SEGMENTATION}),
         ]  # fmt: skip
         destinations = [
-            StoreScu(f"pacs{pacs.port}", CalledPeer("LOOPBACK", pacs.host, pacs.port, "GSCO", 10), frozenset(kinds))
+            StoreScu(
+                f"pacs{pacs.port}", CalledPeer("LOOPBACK", pacs.host, pacs.port, "GSCO", 10), frozenset(kinds)
+            )
             for pacs, kinds in shares
         ]
         assert deliver(every_kind, destinations).error is None

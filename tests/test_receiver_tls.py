@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -266,7 +267,8 @@ def test_a_handshake_that_trickles_is_ended(start: Callable[..., Node], hospital
 def test_who_does_not_speak_tls_is_hung_up_on(node: Node, hospital: Hospital, content: bytes) -> None:
     with socket.create_connection(("127.0.0.1", node.scp.tls_port)) as connection:
         connection.sendall(content)
-        connection.shutdown(socket.SHUT_WR)
+        with suppress(OSError):  # it may have hung up on us already
+            connection.shutdown(socket.SHUT_WR)
         assert is_ended(connection)
     assert eventually(lambda: not node.scp._ae.active_associations)
     assert associate(node, hospital.client(hospital.modality)).is_established
@@ -289,9 +291,10 @@ def test_a_connection_that_ends_within_a_pdu_loses_only_what_was_not_acknowledge
     connection.sendall(struct.pack(">BxLLBB", 4, 1000, 996, 3, 0) + bytes(100))
     if politely:
         connection.settimeout(0)
-        with pytest.raises(ssl.SSLError):
+        with suppress(ssl.SSLError):  # ours is sent; its own may be here already or not
             connection.unwrap()
-    socket.socket.shutdown(connection, socket.SHUT_WR)
+    with suppress(OSError):  # it may have hung up on us already
+        socket.socket.shutdown(connection, socket.SHUT_WR)
     assert eventually(lambda: not node.scp._ae.active_associations)
     assert len(node.files()) == 1
 
