@@ -1,6 +1,7 @@
 """The receiver as it runs: real processes that are killed, many associations, and peers that do nothing."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -52,6 +53,8 @@ class Receiver:
 
     def start(self) -> "subprocess.Popen[bytes]":
         """The process, listening."""
+        # One that was killed may have a process that is still about to die, and its port takes connections until then.
+        assert eventually(lambda: not self._listens())
         with self.log.open("ab") as log:
             process = subprocess.Popen(
                 [executable, "-m", "gsco_pacs", "--config", str(self.file), "receiver"],
@@ -86,8 +89,9 @@ class Receiver:
         return [path for path in (self.config.state_dir / "store" / "inbox").rglob("*") if path.is_file()]
 
     def kept(self) -> int:
-        """How many files the store holds, with a row or without."""
-        return sum(path.is_file() for path in (self.config.state_dir / "store").rglob("*"))
+        """How many objects the store holds, with a row or without."""
+        files = [path.name for path in (self.config.state_dir / "store").rglob("*") if path.is_file()]
+        return len({digest for name in files for digest in re.findall("[0-9a-f]{64}", name)})
 
     def keeps_more_than(self, files: int) -> bool:
         return self.kept() > files

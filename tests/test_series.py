@@ -122,6 +122,16 @@ def test_a_key_object_that_cannot_be_read_picks_nothing(tmp_path: Path) -> None:
     assert numbers([*files, broken], Reading("key"))[0] == [2, 3, 4, 5]
 
 
+def test_a_key_object_with_a_vr_that_does_not_exist_picks_nothing(tmp_path: Path) -> None:
+    files = ct_study(tmp_path, 6)
+    odd = key_object(tmp_path, "113000", 3)
+    title = b"\x40\x00\x43\xa0SQ"
+    content = odd.path.read_bytes()
+    assert title in content
+    odd.path.write_bytes(content.replace(title, title[:4] + b"QQ"))
+    assert numbers([*files, odd], Reading("key"))[0] == [2, 3, 4, 5]
+
+
 def test_each_frame_counts_where_the_metadata_say_so(tmp_path: Path) -> None:
     frames = np.arange(10)[:, None, None] * np.ones((1, 16, 16))
     path = written(tmp_path / "cine", frames.astype(np.int64), Modality="US")

@@ -9,6 +9,7 @@ from gsco_pacs.adapters.dimse_service import Handler
 from gsco_pacs.domain.commitment import PROCESSING_FAILURE, Named, Outcome
 from gsco_pacs.domain.errors import BadObjectError, TransientError
 from gsco_pacs.domain.study import valid_uid
+from gsco_pacs.unreadable import UNREADABLE
 
 _SUCCESS, _INVALID_ARGUMENT = 0x0000, 0x0115
 ALL_COMMITTED, SOME_FAILED = 1, 2
@@ -30,7 +31,7 @@ def read_request(information: Dataset) -> tuple[str, tuple[Named, ...]]:
     try:
         named = tuple(dict.fromkeys(_named(item) for item in information.ReferencedSOPSequence))
         transaction_uid = _transaction(information)
-    except (AttributeError, TypeError, ValueError) as error:
+    except UNREADABLE as error:
         raise BadObjectError("The request names no transaction or no objects.") from error
     if not named:
         raise BadObjectError("The request names no objects.")
@@ -60,7 +61,7 @@ def read_outcome(information: Dataset) -> Outcome:
         return Outcome(
             _transaction(information), tuple(one for one in committed if one not in failed), failed
         )
-    except (AttributeError, TypeError, ValueError) as error:
+    except UNREADABLE as error:
         raise BadObjectError("The result names no transaction, or a failure without its reason.") from error
 
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
 from gsco_pacs.adapters.calling import send_at_once
 from gsco_pacs.domain.errors import BadObjectError, PeerUnavailableError
+from gsco_pacs.unreadable import UNREADABLE
 
 _CONTEXTS_AN_ASSOCIATION = 128
 
@@ -68,7 +68,7 @@ def _described(path: Path) -> _File:
     try:
         ds = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID", "StudyInstanceUID"])
         return _File(path, str(ds.StudyInstanceUID), str(ds.SOPClassUID), str(ds.file_meta.TransferSyntaxUID))
-    except (InvalidDicomError, AttributeError, OSError) as error:
+    except UNREADABLE as error:
         raise BadObjectError(f"{path} is not a DICOM file that can be sent: {error}") from error
 
 

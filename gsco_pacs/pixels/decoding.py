@@ -12,8 +12,9 @@ from pydicom.pixels.utils import as_pixel_options
 
 from gsco_pacs.domain.errors import BadObjectError, OutOfResourcesError
 from gsco_pacs.pixels.codestream import codestream_size
-from gsco_pacs.pixels.opening import UNREADABLE, ImageFile, check_size
+from gsco_pacs.pixels.opening import ImageFile, check_size
 from gsco_pacs.settings.decoding import Decoding
+from gsco_pacs.unreadable import UNREADABLE
 
 EXTENDED = "gdcm, 12 bits"
 PLUGINS: dict[str, str] = {

@@ -9,8 +9,9 @@ from pydicom.pixels.processing import apply_color_lut
 
 from gsco_pacs.domain.errors import BadObjectError
 from gsco_pacs.pixels.decoding import IN_PROCESS, Decoder
-from gsco_pacs.pixels.opening import UNREADABLE, ImageFile
+from gsco_pacs.pixels.opening import ImageFile
 from gsco_pacs.pixels.windows import ByteOrder, full_range, lookup, stretched, window
+from gsco_pacs.unreadable import UNREADABLE
 
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 

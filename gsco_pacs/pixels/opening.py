@@ -7,31 +7,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pydicom import Dataset, dcmread
-from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from gsco_pacs.domain.errors import BadObjectError, TransientError
 from gsco_pacs.settings.decoding import Decoding
+from gsco_pacs.unreadable import UNREADABLE
 
 PIXEL_DATA = Tag("PixelData")
-UNREADABLE = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    BytesLengthException,
-    EOFError,
-    InvalidDicomError,
-    LookupError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
-"""What pydicom and the decoders raise on bytes that they cannot read."""
 _VOLUMES = ("CT", "MR", "PT", "NM")
 _PIXEL_VRS = (b"OB", b"OW", b"UN")
 _UNDEFINED_LENGTH = 0xFFFFFFFF

@@ -10,9 +10,10 @@ from pydicom import Dataset
 from gsco_pacs.domain.errors import BadObjectError
 from gsco_pacs.pixels.decoding import IN_PROCESS, Decoder
 from gsco_pacs.pixels.display import described, real_values
-from gsco_pacs.pixels.opening import UNREADABLE, ImageFile, open_image
+from gsco_pacs.pixels.opening import ImageFile, open_image
 from gsco_pacs.pixels.placing import body_axes
 from gsco_pacs.ports import Volume, VolumeContract
+from gsco_pacs.unreadable import UNREADABLE
 
 _PARALLEL = 1e-3
 """By how much a direction cosine may differ."""

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pydicom import Dataset, dcmread
-from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 
 from gsco_pacs.sr.wording import DRAFT
+from gsco_pacs.unreadable import UNREADABLE
 
 SELECTION = "1.2.840.10008.5.1.4.1.1.88.59"
 """SOP Class UID of Key Object Selection Document Storage."""
@@ -16,18 +16,6 @@ SELECTION = "1.2.840.10008.5.1.4.1.1.88.59"
 PICKED = frozenset({"113000", "113013", "113002", "113020", "128195", "128203"})
 """Titles (DCM, CID 7010) under which the images matter to a reader: Of Interest, Best In Set, For Referring Provider,
 For Report Attachment, For Diagnosis, For Tumor Board. Others list images for other ends, some because they are rejected."""
-
-_UNREADABLE = (
-    ArithmeticError,
-    InvalidDicomError,
-    BytesLengthException,
-    OSError,
-    ValueError,
-    AttributeError,
-    LookupError,
-    TypeError,
-    RecursionError,
-)
 
 
 def key_images(paths: Iterable[Path]) -> Mapping[str, tuple[int, ...]]:
@@ -41,7 +29,7 @@ def key_images(paths: Iterable[Path]) -> Mapping[str, tuple[int, ...]]:
             document = dcmread(path, stop_before_pixels=True)
             for reference in _references(document):
                 picked[str(reference.ReferencedSOPInstanceUID)] += _frames(reference)
-        except _UNREADABLE:
+        except UNREADABLE:
             continue
     return {uid: tuple(sorted(set(frames))) for uid, frames in picked.items()}
 

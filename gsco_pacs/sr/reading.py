@@ -6,9 +6,9 @@ from html import escape
 from io import BytesIO
 
 from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
 
 from gsco_pacs.domain.errors import BadObjectError
+from gsco_pacs.unreadable import UNREADABLE
 
 _VALUES = {
     "TEXT": "TextValue",
@@ -49,7 +49,7 @@ def read(content: bytes) -> Reading:
             made_at=_moment(str(document.ContentDate), str(document.ContentTime)),
             lines=tuple(line for item in _children(document, at_root=True) for line in _lines(item, 0)),
         )
-    except (InvalidDicomError, EOFError, AttributeError, IndexError) as error:
+    except UNREADABLE as error:
         raise BadObjectError("This is not a Structured Report.") from error
 
 

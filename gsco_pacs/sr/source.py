@@ -1,7 +1,6 @@
 """What a report takes over from its source image: patient, study and request, byte for byte, and their character set."""
 
 import re
-import struct
 from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -11,7 +10,6 @@ from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.config import RAISE
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
-from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_data_element
 from pydicom.tag import BaseTag, Tag
@@ -19,6 +17,7 @@ from pydicom.valuerep import TEXT_VR_DELIMS, validate_value
 
 from gsco_pacs.domain.errors import BadObjectError, TransientError
 from gsco_pacs.sr.character_sets import character_set_of, fits, forbidden_in
+from gsco_pacs.unreadable import UNREADABLE
 
 KEPT = ("PatientName", "PatientID", "StudyInstanceUID")
 """Taken over whatever they hold: without them the report would be another patient's."""
@@ -42,13 +41,6 @@ _SEXES = {"M", "F", "O", ""}
 _NEVER = re.compile(r"[\0-\x08\x0b\x0e-\x1f\x7f\\]")
 """What no single value of text may hold (PS3.5 6.1.3, 6.2); pydicom looks for less."""
 _TAKEN = (*KEPT, *REQUIRED, *OPTIONAL, *_REQUEST_REQUIRED, *_REQUEST_OPTIONAL)
-
-
-UNREADABLE = (
-    ArithmeticError, AttributeError, BytesLengthException, EOFError, InvalidDicomError, LookupError, RuntimeError,
-    TypeError, ValueError, struct.error,
-)  # fmt: skip
-"""What pydicom raises for bytes that the receiver rightly took, since it looks at lengths only."""
 
 
 def read_header(path: Path) -> Dataset:

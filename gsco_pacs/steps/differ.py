@@ -12,7 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from gsco_pacs.domain.correction import Differences
 from gsco_pacs.domain.errors import BadObjectError
-from gsco_pacs.sr.source import UNREADABLE
+from gsco_pacs.unreadable import UNREADABLE
 
 _BOOKKEEPING = frozenset(
     [
