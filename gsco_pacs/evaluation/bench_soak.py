@@ -20,7 +20,7 @@ def soak(objects: int, progress: Callable[[str], None], steps: int = 10) -> str:
     repeats = max(1, round(objects / steps / _ASSOCIATIONS / _FILES))
     with tempfile.TemporaryDirectory(prefix="gsco-bench-") as name:
         folders = write_objects(Path(name), SMALL, _ASSOCIATIONS * _FILES, _ASSOCIATIONS)
-        with started(NODE, dict(os.environ)) as running:
+        with started(NODE, Path(name), dict(os.environ)) as running:
             began = time.perf_counter()
             for step in range(steps):
                 arguments = ("+II", "--repeat", str(repeats), "+sd")
