@@ -5,6 +5,7 @@ A service lives in a module of its own, which makes a ``Service``; processes/rec
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import cast
 
@@ -83,6 +84,11 @@ class Operations:
 def peer_of(association: Association) -> Peer:
     """Who asked for an association; an IPv4 address on an IPv6 socket is given as IPv4."""
     request = cast(A_ASSOCIATE, association.requestor.primitive)
-    address = ip_address(association.requestor.address)
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return Peer(request.calling_ae_title.strip(), request.called_ae_title.strip(), str(mapped or address))
+    address = _unmapped(association.requestor.address)
+    return Peer(request.calling_ae_title.strip(), request.called_ae_title.strip(), address)
+
+
+@lru_cache(maxsize=256)
+def _unmapped(address: str) -> str:
+    read = ip_address(address)
+    return str((read.ipv4_mapped if isinstance(read, IPv6Address) else None) or read)

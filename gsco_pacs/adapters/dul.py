@@ -58,6 +58,8 @@ class PromptUpperLayer(DULServiceProvider):
         self._maximum_pdu = maximum_pdu + _HEAD.size  # some peers count the head in
         self._head = bytearray(_HEAD.size + _SHORTEST)
         """The first bytes of a PDU: as many as every PDU has."""
+        self._begun = 0
+        """How many of them have come."""
         self._bell = _Bell()
         self._hostile = False
         self._read_by = 0.0
@@ -127,8 +129,11 @@ class PromptUpperLayer(DULServiceProvider):
             self.kill_dul()  # back in the first state with nothing to do: the association is over
             return False
         connection = self._wrapper.socket
+        is_secured = isinstance(connection, ssl.SSLSocket)
+        if connection is not None and not is_secured and self._has_begun(connection):
+            return True
         # What TLS has decrypted already, poll() knows nothing of.
-        buffered = isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
+        buffered = is_secured and cast(ssl.SSLSocket, connection).pending() > 0
         waiting = select.poll()
         waiting.register(self._bell.descriptor, select.POLLIN)
         if connection is not None:
@@ -138,11 +143,20 @@ class PromptUpperLayer(DULServiceProvider):
             os.eventfd_read(self._bell.descriptor)
         return buffered or (connection is not None and connection.fileno() in ready)
 
+    def _has_begun(self, connection: socket.socket) -> bool:
+        """Take the first bytes of a PDU if they are there already, as they are while a peer sends without a pause."""
+        try:
+            self._begun = connection.recv_into(self._head, 0, socket.MSG_DONTWAIT)
+        except OSError:
+            return False  # nothing yet, or an end that whoever waits will see
+        return self._begun > 0
+
     def _read_pdu_data(self) -> None:
         head = memoryview(self._head)
         self._read_by = time.monotonic() + (self.network_timeout or threading.TIMEOUT_MAX)
         try:
-            self._fill(head)
+            self._fill(head[self._begun :])
+            self._begun = 0
             kind, length = _HEAD.unpack_from(head)
             longest = self._maximum_pdu if kind == _P_DATA else MAXIMUM_ASSOCIATE_PDU
             if kind not in _KINDS or not _SHORTEST <= length <= longest:

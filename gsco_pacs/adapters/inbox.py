@@ -12,6 +12,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -58,7 +59,7 @@ class Inbox:
         """
         size = sum(map(len, parts))
         self._store.check_space(size)
-        file = self._folder / f"{next(self._numbers)}{_UNFINISHED}"
+        file = f"{self._folder}/{next(self._numbers)}{_UNFINISHED}"
         try:
             descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
             try:
@@ -66,8 +67,8 @@ class Inbox:
                 # The disk may begin to write while the hash is made.
                 os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
                 digest = _digest(parts)
-                record = self._folder / _record(digest, peer)
-                file.rename(record)
+                record = f"{self._folder}/{time.time_ns():020}.{digest}.{_sender(peer)}"
+                os.rename(file, record)
                 file = record
                 os.fsync(descriptor)
                 os.fsync(self._descriptor)
@@ -75,15 +76,15 @@ class Inbox:
                 os.close(descriptor)
         except OSError as error:
             with suppress(OSError):
-                file.unlink(missing_ok=True)
+                os.unlink(file)
             raise _refused(error) from error
-        return Stored(digest, size, FileStore.path_for(digest)), record
+        return Stored(digest, size, FileStore.path_for(digest)), Path(record)
 
     def publish(self, arrivals: Sequence[Arrival]) -> None:
         """Give each object its name in the store, which forget() makes durable; OutOfResourcesError if the disk refuses."""
         for arrival in arrivals:
             try:
-                os.link(arrival.record, self._store.path_of(arrival.instance))
+                os.link(arrival.record, f"{self._store.root}/{arrival.instance.path}")
             except FileExistsError:
                 pass  # an equal one: the bytes of whatever has such a name were durable before it had it
             except OSError as error:
@@ -174,9 +175,9 @@ def _left_in(folder: Path) -> Iterator[Left]:
                 file.rename(file.with_name(file.name + _DAMAGED))
 
 
-def _record(digest: str, peer: Peer) -> str:
-    sender = "\n".join((peer.calling_ae, peer.called_ae, peer.address)).encode()
-    return f"{time.time_ns():020}.{digest}.{urlsafe_b64encode(sender).decode()}"
+@lru_cache(maxsize=256)
+def _sender(peer: Peer) -> str:
+    return urlsafe_b64encode("\n".join((peer.calling_ae, peer.called_ae, peer.address)).encode()).decode()
 
 
 def _digest(parts: Sequence[bytes | memoryview]) -> str:

@@ -53,6 +53,8 @@ _NUMBERS = {
 }
 _LISTS = frozenset(["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "PN", "SH", "TM", "UC", "UI"])
 _TEXTS = frozenset(["LT", "ST", "UR", "UT"])
+_LONGEST_KEPT = 256
+"""Bytes of a value that is remembered once it was read."""
 _UNSEEN = re.compile("[\0-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
 """Control characters, and those that turn or hide text: whatever shows a header must not obey it."""
 
@@ -109,25 +111,29 @@ def _must_equal(commanded: str, contained: str, what: str) -> None:
 
 def _header(elements: _Elements, tags: dict[int, str]) -> Header:
     """Keyword -> text of every wanted attribute that has a value; what can't be shown as text is left out."""
-    raw = elements.get(_CHARACTER_SET, ("CS", b""))[1].decode("latin-1")
-    encodings = convert_encodings([term.strip() for term in raw.replace("\0", "").split("\\")])
+    terms = elements.get(_CHARACTER_SET, ("CS", b""))[1]
     header: dict[str, str | list[str]] = {}
-    for tag, keyword in tags.items():
-        vr, value = elements.get(tag, ("", b""))
-        texts = _values(vr if vr not in {"", "UN"} else dictionary_VR(tag), value, encodings)
+    for tag in tags.keys() & elements.keys():
+        vr, value = elements[tag]
+        read = _values if len(value) <= _LONGEST_KEPT else _values.__wrapped__
+        texts = read(vr if vr not in {"", "UN"} else dictionary_VR(tag), value, terms)
         if any(texts):
-            header[keyword] = texts[0] if len(texts) == 1 else texts
+            header[tags[tag]] = texts[0] if len(texts) == 1 else list(texts)
     return header
 
 
-def _values(vr: str, value: bytes, encodings: list[str]) -> list[str]:
+@lru_cache(maxsize=2048)
+def _values(vr: str, value: bytes, terms: bytes) -> tuple[str, ...]:
+    """The values as texts, given the bytes of Specific Character Set; the images of a study have most of them in common."""
     if vr in _NUMBERS:
         try:
-            return [str(number) for (number,) in iter_unpack(_NUMBERS[vr], value)]
+            return tuple(str(number) for (number,) in iter_unpack(_NUMBERS[vr], value))
         except StructError:
-            return []  # not a whole number of numbers
+            return ()  # not a whole number of numbers
     if vr not in _LISTS | _TEXTS:
-        return []
+        return ()
+    names = terms.decode("latin-1").replace("\0", "").split("\\")
+    encodings = convert_encodings([name.strip() for name in names])
     text = decode_bytes(value.rstrip(b"\0"), encodings, PN_DELIMS if vr == "PN" else TEXT_VR_DELIMS)
     text = _UNSEEN.sub(" ", text)
-    return [text.strip()] if vr in _TEXTS else [part.strip() for part in text.split("\\")]
+    return (text.strip(),) if vr in _TEXTS else tuple(part.strip() for part in text.split("\\"))
