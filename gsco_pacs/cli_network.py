@@ -20,13 +20,21 @@ def send(
     port: Annotated[int | None, typer.Option(help="Default: this node's port.")] = None,
     ae_title: Annotated[str | None, typer.Option(help="Called AE title. Default: this node's.")] = None,
     calling_ae: Annotated[str, typer.Option(help="Calling AE title.")] = "GSCO_SEND",
+    tls_ca: Annotated[
+        Path | None, typer.Option(help="Send over TLS to who has a certificate of these authorities, PEM.")
+    ] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(help="The certificate to show over TLS, PEM.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM, not encrypted.")] = None,
 ) -> None:
     """Send DICOM files by C-STORE, to this node unless another SCP is named."""
-    from gsco_pacs.processes.commands import send_to
+    from gsco_pacs.processes.commands import client_tls, send_to
 
     failed = send_to(
-        load_config(context.obj), paths, host=host, port=port, ae_title=ae_title, calling_ae=calling_ae
-    )
+        load_config(context.obj), paths, host=host, port=port, ae_title=ae_title, calling_ae=calling_ae,
+        tls=client_tls(tls_ca, tls_certificate, tls_key),
+    )  # fmt: skip
     if failed:
         raise typer.Exit(1)
 

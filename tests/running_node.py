@@ -14,10 +14,11 @@ import yaml
 
 from gsco_pacs.adapters.audit import Audit, StudyHistory
 from gsco_pacs.adapters.bundle_format import METADATA, SUMS, write_sums
+from gsco_pacs.adapters.calling import CalledPeer
 from gsco_pacs.adapters.database import migrate, open_engine
 from gsco_pacs.adapters.ledger import Database
 from gsco_pacs.adapters.node_process import free_port, running_node
-from gsco_pacs.adapters.send_files import Scp, Sent, send_files
+from gsco_pacs.adapters.send_files import Sent, send_files
 from gsco_pacs.config import Config, load_config, shipped
 from gsco_pacs.domain.errors import ConfigError
 from gsco_pacs.domain.job import SETTLED, State
@@ -63,7 +64,7 @@ class Node:
     def send(self, *paths: Path) -> list[Sent]:
         """C-STORE the files to the node."""
         receiver = self.config.receiver
-        scp = Scp("127.0.0.1", receiver.port, receiver.ae_title, receiver.senders[0].ae_title)
+        scp = CalledPeer(receiver.ae_title, "127.0.0.1", receiver.port, receiver.senders[0].ae_title, 30)
         return send_files(paths, scp, lambda _: None)
 
     def settled(self, uid: str, seconds: float = 120) -> StudyHistory:

@@ -11,9 +11,10 @@ from pydicom import Dataset
 from pydicom.uid import RTPlanStorage
 
 from gsco_pacs.adapters.audit import Audit
+from gsco_pacs.adapters.calling import CalledPeer
 from gsco_pacs.adapters.database import migrate
 from gsco_pacs.adapters.node_process import free_port
-from gsco_pacs.adapters.send_files import Scp, send_files
+from gsco_pacs.adapters.send_files import send_files
 from gsco_pacs.adapters.storage_scp import StorageScp
 from gsco_pacs.config import Config
 from gsco_pacs.domain.archive import Criteria
@@ -219,7 +220,7 @@ def test_dcmtk_s_archive_is_asked_and_fetched_from(tmp_path: Path, retrieve: str
             (tmp_path / f"{n}.dcm").write_bytes(encoded(image))
         sent = send_files(
             sorted(tmp_path.glob("*.dcm")),
-            Scp("127.0.0.1", archive.port, archive.ae_title, "CT1"),
+            CalledPeer(archive.ae_title, "127.0.0.1", archive.port, "CT1", 30),
             lambda _: None,
         )
         assert [each.status for each in sent] == [0, 0, 0]

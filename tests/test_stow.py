@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,22 +16,39 @@ from pydantic import ValidationError
 from gsco_pacs.adapters.http_peer import HttpPeer
 from gsco_pacs.adapters.node_process import free_port
 from gsco_pacs.adapters.stow import StowRs
+from gsco_pacs.adapters.tls import https_context
 from gsco_pacs.config import Config
-from gsco_pacs.domain.errors import GscoError, PeerBusyError, PeerUnavailableError, RejectedByPeerError
+from gsco_pacs.domain.errors import (
+    GscoError,
+    PeerBusyError,
+    PeerUnavailableError,
+    RejectedByPeerError,
+    TransientError,
+)
 from gsco_pacs.domain.findings import ObjectKind, Report
+from gsco_pacs.ports import Destination
 from gsco_pacs.processes.choices import open_confirming, open_destination
 from gsco_pacs.settings.destinations import Confirmation, DicomwebDestination
+from gsco_pacs.settings.dicomweb import HttpsTls
+from gsco_pacs.settings.tls import ClientTls
+from gsco_pacs.testing.certificates import Authority, Certificate
 from gsco_pacs.testing.servers import OrthancServer
 
 Reports = tuple[Report, Report]
 
 
 class ScriptedServer(ThreadingHTTPServer):
-    """Answers every POST in the same way and keeps what came."""
+    """Answers every POST in the same way and keeps what came; over TLS with a certificate."""
 
-    def __init__(self) -> None:
+    def __init__(self, own: Certificate | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        if own:
+            settings = HttpsTls(certificate=own.certificate, private_key=own.private_key)
+            self.socket = https_context(settings, "", Path.absolute).wrap_socket(
+                self.socket, server_side=True
+            )
         self.status = 200
+        self.headers: Mapping[str, str] = {}
         self.body: Any = {}
         self.requests: list[tuple[str, Mapping[str, str], bytes]] = []
 
@@ -54,7 +72,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.server.body
         said = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(self.server.status)
-        self.send_header("Content-Length", str(len(said)))
+        for name, value in {"Content-Length": str(len(said)), **self.server.headers}.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(said)
 
@@ -64,7 +83,13 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer() as server:
+    with serving(ScriptedServer()) as server:
+        yield server
+
+
+@contextmanager
+def serving(server: ScriptedServer) -> Iterator[ScriptedServer]:
+    with server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         yield server
         server.shutdown()
@@ -177,6 +202,38 @@ def test_a_status_without_a_word_about_the_report_is_no_receipt(
     server.status = status
     with pytest.raises(error, match=words):
         server.destination().send(chest_reports)
+
+
+def test_a_server_that_asks_to_come_again_may_be_tried_again(
+    server: ScriptedServer, chest_reports: Reports
+) -> None:
+    server.status, server.headers = 503, {"Retry-After": "120"}
+    with pytest.raises(TransientError, match="HTTP 503: it cannot do it at present"):
+        server.destination().send(chest_reports)
+    server.status, server.headers = 200, {}
+    assert len(server.destination().send(chest_reports)) == 2
+
+
+def test_over_https_only_a_server_of_the_configured_authority_gets_the_reports(
+    chest_reports: Reports, tmp_path: Path
+) -> None:
+    ours, other = Authority(tmp_path / "ours"), Authority(tmp_path / "other", "Stranger")
+
+    def destination(port: int, authority: Authority, host: str = "127.0.0.1") -> Destination:
+        tls = ClientTls(authorities=authority.certificate)
+        settings = DicomwebDestination(kind="dicomweb", url=f"https://{host}:{port}/dicom-web", tls=tls)
+        return open_destination("web", Config(state=tmp_path, destinations={"web": settings}))
+
+    with serving(ScriptedServer(ours.issue("pacs"))) as server:
+        port = server.server_port
+        assert len(destination(port, ours).send(chest_reports)) == 2
+        with pytest.raises(
+            PeerUnavailableError, match=r"certificate is not accepted: unable to get local issuer"
+        ):
+            destination(port, other).send(chest_reports)
+        with pytest.raises(PeerUnavailableError, match=r"cannot be looked up: .*[^.]\.$"):
+            destination(port, ours, "nowhere.invalid").send(chest_reports)
+        assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>stored</html>", b"[]", b"[1]", b'{"00081199": 7}'])

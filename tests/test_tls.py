@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from gsco_pacs.adapters.calling import CalledPeer
 from gsco_pacs.adapters.store_scu import StoreScu
-from gsco_pacs.adapters.tls import client_context, server_context, tls_arguments
+from gsco_pacs.adapters.tls import client_context, in_words, server_context, tls_arguments
 from gsco_pacs.domain.errors import ConfigError, PeerUnavailableError
 from gsco_pacs.domain.findings import ObjectKind, Report
 from gsco_pacs.settings.tls import ClientTls, ServerTls
@@ -71,7 +71,7 @@ def test_a_certificate_of_another_host_is_refused_unless_its_name_is_given(
 ) -> None:
     other = authority.issue("other", "DNS:pacs.hospital")
     with LoopbackPacs(tls=server_of(other, authority)) as server:
-        with pytest.raises(PeerUnavailableError, match="IP address mismatch"):
+        with pytest.raises(PeerUnavailableError, match=r"IP address mismatch.*127\.0\.0\.1'\.$"):
             scu(server, client_of(authority, node)).send(chest_reports)
         scu(server, client_of(authority, node, host_name="pacs.hospital")).send(chest_reports)
         scu(server, client_of(authority, node, check_host_name=False)).send(chest_reports)
@@ -95,9 +95,34 @@ def test_a_pacs_that_wants_our_certificate_and_gets_none_is_named(
 ) -> None:
     with (
         LoopbackPacs(tls=server_of(pacs, authority)) as server,
-        pytest.raises(PeerUnavailableError, match="certificate required"),
+        pytest.raises(PeerUnavailableError, match="asks for a certificate, and we have shown none"),
     ):
         scu(server, client_of(authority)).send(chest_reports)
+
+
+def test_a_pacs_that_does_not_know_our_authority_is_told_in_words(
+    tmp_path: Path, authority: Authority, pacs: Certificate, chest_reports: Reports
+) -> None:
+    ours = Authority(tmp_path, "Stranger").issue("node")
+    with (
+        LoopbackPacs(tls=server_of(pacs, authority)) as server,
+        pytest.raises(PeerUnavailableError, match="does not know the authority that signed our certificate"),
+    ):
+        scu(server, client_of(authority, ours)).send(chest_reports)
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("SSLV3_ALERT_BAD_CERTIFICATE", "it does not accept our certificate"),
+        ("TLSV1_ALERT_INTERNAL_ERROR", "internal error"),
+        ("BAD_SIGNATURE", "bad signature"),
+    ],
+)
+def test_what_openssl_says_of_a_handshake_is_put_into_words(reason: str, words: str) -> None:
+    error = ssl.SSLError(1, "")
+    error.reason = reason
+    assert in_words(error) == words
 
 
 def test_nothing_older_than_tls_1_2_is_spoken(authority: Authority, node: Certificate) -> None:

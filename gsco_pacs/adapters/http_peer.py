@@ -1,5 +1,6 @@
 """How the node calls a peer over HTTP, and what its answers mean; for DICOMweb (PS3.18 section 8.5)."""
 
+import socket
 import ssl
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from gsco_pacs.adapters.tls import in_words
 from gsco_pacs.domain.errors import GscoError, PeerBusyError, PeerUnavailableError, RejectedByPeerError
 
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -50,8 +52,8 @@ class HttpPeer:
     ) -> Iterator[httpx.Response]:
         """The answer with its body unread, if its status is one of ``understood``.
 
-        PeerUnavailableError if the peer is away or hangs up (while the body is read, too), PeerBusyError for a status
-        that may pass, RejectedByPeerError with what to do about any other.
+        PeerUnavailableError if the peer is away, hangs up (while the body is read, too) or has no certificate that is
+        accepted, PeerBusyError for a status that may pass, RejectedByPeerError with what to do about any other.
         """
         headers = {"Accept": accept, "Accept-Encoding": "identity", **self._headers(content_type)}
         url = self.url.rstrip("/") + path
@@ -66,9 +68,7 @@ class HttpPeer:
                     raise self._refusal(response.status_code)
                 yield response
         except httpx.TransportError as error:
-            raise PeerUnavailableError(
-                f"{self} cannot be reached or hung up: {type(error).__name__}."
-            ) from error
+            raise PeerUnavailableError(f"{self} {_trouble(error)}.") from error
 
     def _headers(self, content_type: str) -> Mapping[str, str]:
         headers = {"Content-Type": content_type} if content_type else {}
@@ -79,6 +79,18 @@ class HttpPeer:
         if status in _BUSY:
             return PeerBusyError(f"{words}: it cannot do it at present.")
         return RejectedByPeerError(f"{words}: {_REMEDIES.get(status, 'look into its log')}.")
+
+
+def _trouble(error: httpx.TransportError) -> str:
+    """What the system's own error below httpx's and httpcore's says; httpcore's has no cause, but a context."""
+    below = error.__cause__
+    while below is not None:
+        if isinstance(below, ssl.SSLError):
+            return f"makes no TLS connection: {in_words(below)}"
+        if isinstance(below, socket.gaierror):
+            return f"cannot be looked up: {below.strerror}"
+        below = below.__cause__ or below.__context__
+    return f"cannot be reached or hung up: {type(error).__name__}"
 
 
 def chunks(response: httpx.Response, *, most_bytes: int, seconds: float) -> Iterator[bytes]:

@@ -5,24 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom import dcmread
-from pynetdicom import AE, evt
+from pynetdicom import build_context
 from pynetdicom.association import Association
 
-from gsco_pacs.adapters.calling import send_at_once
-from gsco_pacs.domain.errors import BadObjectError, PeerUnavailableError
+from gsco_pacs.adapters.calling import CalledPeer
+from gsco_pacs.domain.errors import BadObjectError
 from gsco_pacs.unreadable import UNREADABLE
 
 _CONTEXTS_AN_ASSOCIATION = 128
-
-
-@dataclass(frozen=True)
-class Scp:
-    """Where the files go."""
-
-    host: str
-    port: int
-    ae_title: str
-    calling_ae: str
 
 
 @dataclass(frozen=True)
@@ -48,8 +38,11 @@ def find_files(paths: Sequence[Path]) -> Iterator[Path]:
         yield from sorted(inner for inner in path.rglob("*") if inner.is_file()) if path.is_dir() else [path]
 
 
-def send_files(paths: Sequence[Path], scp: Scp, progress: Callable[[Sent], None]) -> list[Sent]:
-    """Send every DICOM file in ``paths``; files that are not DICOM are refused by name before anything is sent."""
+def send_files(paths: Sequence[Path], scp: CalledPeer, progress: Callable[[Sent], None]) -> list[Sent]:
+    """Send every DICOM file in ``paths``; files that are not DICOM are refused by name before anything is sent.
+
+    Errors of CalledPeer.association.
+    """
     files = [_described(path) for path in find_files(paths)]
     if not files:
         raise BadObjectError("There is no file to send.")
@@ -72,25 +65,12 @@ def _described(path: Path) -> _File:
         raise BadObjectError(f"{path} is not a DICOM file that can be sent: {error}") from error
 
 
-def _send(files: Sequence[_File], kinds: Sequence[tuple[str, str]], scp: Scp) -> Iterator[Sent]:
-    ae = AE(ae_title=scp.calling_ae)
-    for sop_class_uid, transfer_syntax_uid in kinds:
-        ae.add_requested_context(sop_class_uid, transfer_syntax_uid)
-    association = ae.associate(
-        scp.host, scp.port, ae_title=scp.ae_title, evt_handlers=[(evt.EVT_CONN_OPEN, send_at_once)]
-    )
-    if not association.is_established:
-        why = (
-            "rejected the association: are the AE titles right?"
-            if association.is_rejected
-            else "does not answer."
-        )
-        raise PeerUnavailableError(f"{scp.ae_title} at {scp.host}:{scp.port} {why}")
-    try:
+def _send(files: Sequence[_File], kinds: Sequence[tuple[str, str]], scp: CalledPeer) -> Iterator[Sent]:
+    contexts = [build_context(sop_class_uid, syntax) for sop_class_uid, syntax in kinds]
+    nothing_taken = "takes none of the files' SOP classes in their transfer syntaxes."
+    with scp.association(contexts, nothing_taken) as association:
         for file in files:
             yield Sent(file.path, file.study_instance_uid, _store(association, file.path))
-    finally:
-        association.release()
 
 
 def _store(association: Association, path: Path) -> int | None:

@@ -167,13 +167,9 @@ class StorageScp:
 
     def _tell(self, refusal: Refusal) -> None:
         peer, times = refusal.peer, f" ({refusal.times} times)" if refusal.times > 1 else ""
+        whose = f" of {peer.calling_ae!r}" if peer.calling_ae else ""  # it may not have got as far as a name
         LOGGER.warning(
-            "Refused the %s of %r from %s: %s%s",
-            refusal.what,
-            peer.calling_ae,
-            peer.address,
-            refusal.reason,
-            times,
+            "Refused the %s%s from %s: %s%s", refusal.what, whose, peer.address, refusal.reason, times
         )
         try:
             self._on_refusal(refusal)

@@ -20,8 +20,28 @@ _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"
 
 _PROBE_SECONDS = 5.0
 
-_NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")
-"""What OpenSSL says of bytes that begin no TLS record."""
+_REASONS = {
+    "WRONG_VERSION_NUMBER": "it speaks no TLS on this port",
+    "HTTP_REQUEST": "it speaks no TLS on this port",
+    "UNSUPPORTED_PROTOCOL": "it offers no TLS newer than 1.1",
+    "NO_SHARED_CIPHER": "it offers no cipher that is allowed here",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it showed no certificate",
+    "UNEXPECTED_EOF_WHILE_READING": "it hung up during the handshake",
+}
+"""What OpenSSL finds -> what it means."""
+
+_ALERTS = {
+    "BAD_CERTIFICATE": "it does not accept our certificate",
+    "CERTIFICATE_UNKNOWN": "it does not accept our certificate",
+    "UNSUPPORTED_CERTIFICATE": "it does not accept a certificate like ours",
+    "CERTIFICATE_EXPIRED": "it says that our certificate has expired",
+    "CERTIFICATE_REVOKED": "it says that our certificate is revoked",
+    "UNKNOWN_CA": "it does not know the authority that signed our certificate",
+    "CERTIFICATE_REQUIRED": "it asks for a certificate, and we have shown none",
+    "HANDSHAKE_FAILURE": "it finds no TLS version, cipher or certificate of ours good enough",
+    "PROTOCOL_VERSION": "it does not speak TLS 1.2 or 1.3",
+}
+"""The peer's own word (RFC 8446 section 6.2) -> what it means."""
 
 TlsArguments = tuple[ssl.SSLContext, str]
 """What pynetdicom's ``associate(tls_args=...)`` takes: the context, and the name that the peer must prove."""
@@ -68,7 +88,7 @@ def tls_arguments(settings: ClientTls, host: str, key: str, absolute: Callable[[
 
 
 def why_no_handshake(arguments: TlsArguments, host: str, port: int) -> str:
-    """Why a TLS connection can't be made, in OpenSSL's words; empty if it can, or if there is nobody at all.
+    """Why a TLS connection can't be made, in words; empty if it can, or if there is nobody at all.
 
     A peer that speaks TLS 1.3 refuses our certificate only after our handshake, so we listen a moment longer.
     """
@@ -92,12 +112,12 @@ def in_words(error: OSError) -> str:
     if isinstance(error, TimeoutError):
         return "it did not finish the handshake in time"
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not accepted: {error.verify_message}"
-    if isinstance(error, ssl.SSLError) and error.reason in _NOT_TLS:
-        return "it speaks no TLS on this port"
-    if isinstance(error, ssl.SSLError) and error.reason:
-        return error.reason.replace("_", " ").lower()
-    return "it ended the handshake"
+        return f"its certificate is not accepted: {error.verify_message.removesuffix('.')}"
+    if not isinstance(error, ssl.SSLError) or not error.reason:
+        return "it ended the handshake"
+    _, alert, word = error.reason.partition("_ALERT_")
+    known = _ALERTS.get(word) if alert else _REASONS.get(error.reason)
+    return known or (word or error.reason).replace("_", " ").lower()
 
 
 def _context(protocol: int) -> ssl.SSLContext:

@@ -16,10 +16,11 @@ from typing import Any
 import yaml
 
 from gsco_pacs.adapters.audit import Audit, StudyHistory
+from gsco_pacs.adapters.calling import CalledPeer
 from gsco_pacs.adapters.database import migrate, open_engine
 from gsco_pacs.adapters.ledger import Database
 from gsco_pacs.adapters.node_process import free_port, running_node
-from gsco_pacs.adapters.send_files import Scp, send_files
+from gsco_pacs.adapters.send_files import send_files
 from gsco_pacs.config import Config, load_config
 from gsco_pacs.domain.errors import OutOfResourcesError
 from gsco_pacs.domain.job import SETTLED, Event, State
@@ -38,7 +39,7 @@ class BenchNode:
     def send(self, paths: Sequence[Path]) -> list[str]:
         """The Study Instance UIDs of what was sent in one association."""
         receiver = self.config.receiver
-        scp = Scp("127.0.0.1", receiver.port, receiver.ae_title, receiver.senders[0].ae_title)
+        scp = CalledPeer(receiver.ae_title, "127.0.0.1", receiver.port, receiver.senders[0].ae_title, 30)
         return [sent.study_instance_uid for sent in send_files(paths, scp, lambda _: None)]
 
     def read(self, path: Path) -> StudyHistory:

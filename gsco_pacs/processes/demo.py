@@ -12,10 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from gsco_pacs.adapters.audit import Audit, Revision, StudyHistory
+from gsco_pacs.adapters.calling import CalledPeer
 from gsco_pacs.adapters.database import migrate, open_engine
 from gsco_pacs.adapters.ledger import Database
 from gsco_pacs.adapters.node_process import free_port, running_node
-from gsco_pacs.adapters.send_files import Scp, Sent, send_files
+from gsco_pacs.adapters.send_files import Sent, send_files
 from gsco_pacs.config import Config, find_config, load_config
 from gsco_pacs.domain.errors import OutOfResourcesError
 from gsco_pacs.domain.findings import ObjectKind
@@ -67,9 +68,9 @@ def _write_config(out: Path) -> Path:
     return path
 
 
-def _scp(config: Config) -> Scp:
+def _scp(config: Config) -> CalledPeer:
     receiver = config.receiver
-    return Scp(receiver.host, receiver.port, receiver.ae_title, receiver.senders[0].ae_title)
+    return CalledPeer(receiver.ae_title, receiver.host, receiver.port, receiver.senders[0].ae_title, 30)
 
 
 def _say_sent(console: Console, sent: Sent) -> None:
