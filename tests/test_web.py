@@ -13,7 +13,9 @@ from pydicom import dcmread
 
 from gsco_pacs.adapters.audit import Audit
 from gsco_pacs.adapters.corrections import Corrections
+from gsco_pacs.adapters.fetch_ledger import Fetches
 from gsco_pacs.domain.completeness import Decision
+from gsco_pacs.domain.fetch import FetchState
 from gsco_pacs.domain.incoming import Refusal
 from gsco_pacs.domain.job import SETTLED, State
 from gsco_pacs.domain.study import Peer
@@ -355,3 +357,27 @@ def test_what_was_corrected_and_what_was_known_when_a_study_was_closed_stand_on_
     assert "1 × came with a corrected header: PatientID &#39;PHANTOM-1&#39; → &#39;P2&#39;." in page
     assert f"The deadline. Incomplete: {missing}" in page
     assert "<li>Instances here: 1.</li>" in page
+
+
+def test_a_study_page_tells_every_fetch_of_the_study_newest_first(
+    node: RecordedNode, client: TestClient
+) -> None:
+    uid = node.receive(make_dx())
+    page = client.get(f"/studies/{uid}").text
+    assert "<h2>Fetched</h2>" not in page
+    fetches = Fetches(node.database)
+    counts = {"listed": 3, "here": 1, "completed": 1, "failed": 2, "warning": 0, "not_taken": 1, "tries": 3}
+    fetches.end(fetches.begin(uid, "vna", "job 7"), FetchState.INCOMPLETE, "<vna> hung up.", counts)
+    fetches.begin(uid, "web", "tester")
+    page = client.get(f"/studies/{uid}").text
+    row = page[page.index("<td>vna</td>") :].split("</tr>")[0]
+    for words in (
+        "<td>job 7</td>", "incomplete: &lt;vna&gt; hung up.", "1 of 3 here, 1 not taken", "1 completed, 2 failed<",
+    ):  # fmt: skip
+        assert words in row
+    assert page.index("<td>web</td><td>tester</td><td>running</td>") < page.index("<td>vna</td>")
+    told = client.get(f"/api/studies/{uid}").json()["fetches"]
+    assert [(each["archive"], each["state"], each["here"]) for each in told] == [
+        ("web", "running", 0),
+        ("vna", "incomplete", 1),
+    ]
