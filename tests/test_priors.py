@@ -1,5 +1,7 @@
 """Priors come by rule: fetched from Orthanc, consulted on without a draft, and waited for no longer than allowed."""
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -21,7 +23,8 @@ from gsco_pacs.adapters.tables import JobRow, PriorSearchRow
 from gsco_pacs.adapters.upkeep import Upkeep
 from gsco_pacs.config import Config
 from gsco_pacs.domain.completeness import Decision
-from gsco_pacs.domain.findings import Consultation, ModelIdentity
+from gsco_pacs.domain.fetch import FetchState
+from gsco_pacs.domain.findings import Consultation, ModelIdentity, ObjectKind
 from gsco_pacs.domain.incoming import Incoming
 from gsco_pacs.domain.job import Event, Stage, State
 from gsco_pacs.domain.part10 import take_apart
@@ -30,9 +33,11 @@ from gsco_pacs.domain.study import Peer
 from gsco_pacs.processes.fetcher import Fetcher
 from gsco_pacs.processes.filing import open_intake
 from gsco_pacs.processes.parts import open_database
+from gsco_pacs.sr.reading import as_text
 from gsco_pacs.steps.route import route
 from gsco_pacs.testing.phantoms import encoded, make_dx
 from gsco_pacs.testing.servers import OrthancServer
+from tests.running_node import Node as RunningNode
 
 PATIENT = "WITH-PRIORS"
 MODEL = ModelIdentity("cxr_findings", "1", "0" * 64)
@@ -202,3 +207,33 @@ def test_a_rule_must_name_an_archive_that_is_there() -> None:
             routes=[chest_route | {"priors": {"from": "pacs"}}],
             destinations={"r": {"kind": "folder", "path": "r"}},
         )
+
+
+def test_a_running_node_fetches_a_named_study_and_its_prior_before_the_draft_that_compares_them(
+    orthanc: OrthancServer, tmp_path: Path
+) -> None:
+    today, prior = (
+        make_dx(320, 280, study=f"walked {day}", PatientID="WALKED", StudyDate=day) for day in ("20260105", "20250601")
+    )  # fmt: skip
+    for image in (today, prior):
+        httpx.post(f"{orthanc.url}/instances", content=encoded(image)).raise_for_status()
+    (chest_route,) = RunningNode(tmp_path / "plain").config.routes
+    rule = {"priors": {"from": "pacs", "body_parts": ["CHEST"]}}
+    node = RunningNode(
+        tmp_path / "node", archives={"pacs": {"kind": "dicomweb", "url": orthanc.dicomweb}},
+        routes=[chest_route.model_dump(mode="json", by_alias=True) | rule],
+    )  # fmt: skip
+    command = f"--config {node.file} fetch {today.StudyInstanceUID} --from pacs --wait 120"
+    with node.running():
+        subprocess.run([sys.executable, "-m", "gsco_pacs", *command.split()], check=True, cwd=tmp_path)
+    history, earlier = (node.audit.study(str(image.StudyInstanceUID)) for image in (today, prior))
+    (revision,), (named,), (by_rule,) = history.revisions, history.fetches, earlier.fetches
+    assert (named.state, revision.job.state) == (FetchState.COMPLETE, State.DELIVERED)
+    assert (by_rule.state, by_rule.asked_by) == (FetchState.COMPLETE, f"job {revision.job.job_id}")
+    assert earlier.revisions[0].job.state == State.SKIPPED
+    assert revision.priors[0].reason == "1 wanted: 20250601 came (1 objects)."
+    draft = next(attempt for attempt in revision.attempts if attempt.stage == Stage.DRAFT)
+    assert by_rule.ended_at is not None
+    assert by_rule.ended_at < draft.started_at
+    narrative = next(report for report in revision.reports if report.kind == ObjectKind.NARRATIVE)
+    assert "the study of 2025-06-01" in as_text(node.audit.report(narrative.sop_instance_uid))
