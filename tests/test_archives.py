@@ -1,16 +1,19 @@
 """Archives that are asked what they hold: Orthanc by C-FIND and QIDO-RS, and some that misbehave."""
 
+import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
 from pydicom import Dataset
 
+from gsco_pacs.adapters.archive_query import ArchiveQuery
 from gsco_pacs.config import Config
-from gsco_pacs.domain.archive import Criteria
+from gsco_pacs.domain.archive import ArchivedSeries, Criteria
 from gsco_pacs.domain.errors import (
     BadObjectError,
     ConfigError,
@@ -18,12 +21,13 @@ from gsco_pacs.domain.errors import (
     PeerUnavailableError,
     RejectedByPeerError,
 )
+from gsco_pacs.domain.findings import ObjectKind, Report
 from gsco_pacs.fetching import count_instances
 from gsco_pacs.ports import Archive
 from gsco_pacs.processes.peers import open_archive
 from gsco_pacs.testing.archive import Scripted, ScriptedArchive
 from gsco_pacs.testing.phantoms import encoded, make_dx, phantom_uid
-from gsco_pacs.testing.servers import OrthancServer
+from gsco_pacs.testing.servers import OrthancServer, private_orthanc
 
 PATIENT = "ARCHIVED-1"
 
@@ -43,7 +47,7 @@ def filled(orthanc: OrthancServer) -> OrthancServer:
     return orthanc
 
 
-@pytest.fixture(params=["dimse", "dicomweb"])
+@pytest.fixture(params=["dimse", "dicomweb", "dicomweb in pages of one"])
 def archive(filled: OrthancServer, request: pytest.FixtureRequest) -> Archive:
     settings = {
         "dimse": {
@@ -53,6 +57,7 @@ def archive(filled: OrthancServer, request: pytest.FixtureRequest) -> Archive:
             "port": filled.dicom_port,
         },
         "dicomweb": {"kind": "dicomweb", "url": filled.dicomweb},
+        "dicomweb in pages of one": {"kind": "dicomweb", "url": filled.dicomweb, "answers_per_request": 1},
     }
     return open_archive("pacs", Config(archives={"pacs": settings[request.param]}))
 
@@ -192,16 +197,42 @@ def test_an_archive_that_is_away_or_unknown_is_named() -> None:
         open_archive("packs", config)
 
 
+def test_a_list_that_orthanc_cuts_without_a_word_is_not_taken_for_the_whole() -> None:
+    images = [
+        make_dx(study="cut", series=series, instance=f"{series}{n}") for series in "123" for n in range(3)
+    ]
+    uid = str(images[0].StudyInstanceUID)
+    with private_orthanc(LimitFindResults=1, LimitFindInstances=1) as server:
+        for image in images:
+            httpx.post(f"{server.url}/instances", content=encoded(image)).raise_for_status()
+        archive = open_archive("web", Config(archives={"web": {"kind": "dicomweb", "url": server.dicomweb}}))
+        assert count_instances(archive, uid) == 9  # Orthanc counts them all
+        one_series = ArchivedSeries(str(images[0].SeriesInstanceUID), "DX", "CHEST", 3)
+        report = Report(ObjectKind.CODED, "1.2.9", uid, one_series.series_instance_uid, "1.2.5", b"", "")
+        for question in (
+            lambda: archive.list_series(uid),
+            lambda: archive.list_instances(uid, [one_series]),
+            lambda: count_instances(archive, uid, leave_out={"1.2.3"}),
+            lambda: ArchiveQuery(archive).confirm("1.2.4", [report]),
+        ):
+            with pytest.raises(RejectedByPeerError, match="2 answers where it has more"):
+                question()
+
+
+Answer = tuple[int, bytes, dict[str, str]]
+"""Status, body and headers."""
+
+
 @contextmanager
-def _web_archive(
-    status: int, body: bytes, tokens: list[str | None] | None = None, **settings: object
-) -> Iterator[Archive]:
-    """An HTTP server that answers everything alike; ``tokens`` gets what it was shown."""
+def _served(answer: Callable[[BaseHTTPRequestHandler], Answer], **settings: object) -> Iterator[Archive]:
+    """An archive that gives ``answer`` to every GET."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            (tokens if tokens is not None else []).append(self.headers["Authorization"])
+            status, body, headers = answer(self)
             self.send_response(status)
+            for header in headers.items():
+                self.send_header(*header)
             self.end_headers()
             self.wfile.write(body)
 
@@ -213,6 +244,74 @@ def _web_archive(
         url = f"http://127.0.0.1:{server.server_port}/dicom-web"
         yield open_archive("web", Config(archives={"web": {"kind": "dicomweb", "url": url, **settings}}))
         server.shutdown()
+
+
+@contextmanager
+def _web_archive(
+    status: int, body: bytes, tokens: list[str | None] | None = None, **settings: object
+) -> Iterator[Archive]:
+    """An archive that answers everything alike; ``tokens`` gets what it was shown."""
+
+    def answer(asked: BaseHTTPRequestHandler) -> Answer:
+        (tokens if tokens is not None else []).append(asked.headers["Authorization"])
+        return status, body, {}
+
+    with _served(answer, **settings) as archive:
+        yield archive
+
+
+def _paging(
+    studies: range, *, most: int, knows_offset: bool = True, warns: bool = False
+) -> Callable[[BaseHTTPRequestHandler], Answer]:
+    """How a server answers that gives at most ``most`` of its studies at a time."""
+
+    def answer(asked: BaseHTTPRequestHandler) -> Answer:
+        query = parse_qs(urlsplit(asked.path).query)
+        offset = int(query.get("offset", ["0"])[0]) if knows_offset else 0
+        given = studies[offset:][: min(most, int(query["limit"][0]))]
+        left = len(studies) - offset - len(given)
+        told = {"Warning": f'299 127.0.0.1: "There are {left} additional results that can be requested"'}
+        body = [
+            {"0020000D": {"vr": "UI", "Value": [f"1.2.{n}"]}, "00100020": {"vr": "LO", "Value": ["P"]}}
+            for n in given
+        ]
+        return 200, json.dumps(body).encode(), told if warns and left > 0 else {}
+
+    return answer
+
+
+@pytest.mark.parametrize("warns", [True, False])
+def test_an_archive_that_gives_fewer_than_asked_for_is_asked_until_all_are_there(warns: bool) -> None:
+    with _served(_paging(range(7), most=3, warns=warns)) as archive:
+        assert len(archive.find_studies(Criteria(patient_id="P"))) == 7
+
+
+def test_an_archive_that_knows_no_pages_is_asked_once_more_and_gives_all_it_has() -> None:
+    asked = 0
+    everything = _paging(range(7), most=7, knows_offset=False)
+
+    def answer(handler: BaseHTTPRequestHandler) -> Answer:
+        nonlocal asked
+        asked += 1
+        return everything(handler)
+
+    with _served(answer) as archive:
+        assert len(archive.find_studies(Criteria(patient_id="P"))) == 7
+    assert asked == 2
+
+
+def test_an_archive_that_has_more_but_never_gives_it_is_not_believed() -> None:
+    with (
+        _served(_paging(range(7), most=3, knows_offset=False, warns=True)) as archive,
+        pytest.raises(RejectedByPeerError, match="3 answers where it has more"),
+    ):
+        archive.find_studies(Criteria(patient_id="P"))
+
+
+@pytest.mark.parametrize("settings", [{"maximum_matches": 20}, {"query_seconds": 0.2}])
+def test_pages_without_end_are_given_up(settings: dict[str, float]) -> None:
+    with _served(_paging(range(10**9), most=3), **settings) as archive, pytest.raises(RejectedByPeerError):
+        archive.find_studies(Criteria(patient_id="P"))
 
 
 @pytest.mark.parametrize(

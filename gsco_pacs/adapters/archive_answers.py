@@ -40,6 +40,12 @@ def studies(answers: Iterable[Dataset], criteria: Criteria) -> tuple[ArchivedStu
     return tuple(sorted(found, key=lambda study: (study.study_date, study.study_time), reverse=True))
 
 
+def series_counted(answers: Iterable[Dataset], study_instance_uid: str) -> int | None:
+    """How many series the archive counts in the study; None if it does not say."""
+    told = (answer for answer in answers if _text(answer, "StudyInstanceUID") == study_instance_uid)
+    return next((_count(answer, "NumberOfStudyRelatedSeries") for answer in told), None)
+
+
 def series(answers: Iterable[Dataset]) -> tuple[ArchivedSeries, ...]:
     """The answers to a query for series."""
     return tuple(_understood(_series, answers))

@@ -1,8 +1,7 @@
 """An archive that speaks DICOMweb: it is asked by QIDO-RS and fetched from by WADO-RS (PS3.18 sections 10.6 and 10.4)."""
 
-import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import httpx
@@ -10,8 +9,9 @@ from pydicom import Dataset
 
 from gsco_pacs.adapters import archive_answers as answers
 from gsco_pacs.adapters.dicom_files import incoming
-from gsco_pacs.adapters.http_peer import HttpPeer, chunks
+from gsco_pacs.adapters.http_peer import HttpPeer
 from gsco_pacs.adapters.multipart import PartReader
+from gsco_pacs.adapters.qido import Question, find
 from gsco_pacs.domain.archive import (
     ArchivedInstance,
     ArchivedSeries,
@@ -20,7 +20,7 @@ from gsco_pacs.domain.archive import (
     Suboperations,
     Wanted,
 )
-from gsco_pacs.domain.errors import BadObjectError, RejectedByPeerError
+from gsco_pacs.domain.errors import BadObjectError
 from gsco_pacs.domain.incoming import Incoming
 from gsco_pacs.domain.part10 import take_apart
 from gsco_pacs.domain.study import Peer
@@ -28,11 +28,8 @@ from gsco_pacs.settings.archives import DicomwebArchive
 
 logger = logging.getLogger(__name__)
 
-_JSON = "application/dicom+json"
 _FILES = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 """As they are stored: nothing is converted for us."""
-_BYTES_A_MATCH = 4096
-"""More than any answer to our queries needs; the JSON model is verbose."""
 
 
 class Dicomweb:
@@ -51,13 +48,20 @@ class Dicomweb:
 
     def find_studies(self, criteria: Criteria) -> tuple[ArchivedStudy, ...]:
         """The studies that meet ``criteria``, newest first."""
-        return answers.studies(
-            self._find("/studies", answers.matching_keys(criteria), answers.STUDY_KEYS), criteria
-        )
+        keys = answers.matching_keys(criteria)
+        told = self._find(Question("/studies", "StudyInstanceUID", keys, answers.STUDY_KEYS))
+        return answers.studies(told, criteria)
 
     def list_series(self, study_instance_uid: str) -> tuple[ArchivedSeries, ...]:
         """The series of a study; none if the archive does not know it."""
-        return answers.series(self._find(f"/studies/{study_instance_uid}/series", {}, answers.SERIES_KEYS))
+        # Only by the archive's count is it seen that a list was cut without a word.
+        keys = {"StudyInstanceUID": study_instance_uid}
+        study = self._find(Question("/studies", "StudyInstanceUID", keys, ("NumberOfStudyRelatedSeries",)))
+        counted = answers.series_counted(study, study_instance_uid)
+        path = f"/studies/{study_instance_uid}/series"
+        return answers.series(
+            self._find(Question(path, "SeriesInstanceUID", {}, answers.SERIES_KEYS, counted))
+        )
 
     def list_instances(
         self, study_instance_uid: str, series: Sequence[ArchivedSeries]
@@ -66,9 +70,18 @@ class Dicomweb:
         found: list[ArchivedInstance] = []
         for one in series:
             path = f"/studies/{study_instance_uid}/series/{one.series_instance_uid}/instances"
-            told = self._find(path, {}, answers.INSTANCE_KEYS)
+            counted = one.instances or self._instances_counted(study_instance_uid, one.series_instance_uid)
+            told = self._find(Question(path, "SOPInstanceUID", {}, answers.INSTANCE_KEYS, counted))
             found += answers.instances(told, study_instance_uid, one.series_instance_uid)
         return tuple(found)
+
+    def _instances_counted(self, study_instance_uid: str, series_instance_uid: str) -> int | None:
+        path, keys = f"/studies/{study_instance_uid}/series", {"SeriesInstanceUID": series_instance_uid}
+        told = answers.series(self._find(Question(path, "SeriesInstanceUID", keys, answers.SERIES_KEYS)))
+        return next((one.instances for one in told if one.series_instance_uid == series_instance_uid), None)
+
+    def _find(self, question: Question) -> list[Dataset]:
+        return find(self._peer, self._settings, question)
 
     def retrieve(
         self,
@@ -100,20 +113,6 @@ class Dicomweb:
                 yield from reader.feed(piece)
             reader.end()
 
-    def _find(self, path: str, matching: Mapping[str, str], wanted: Sequence[str]) -> list[Dataset]:
-        keys = [(keyword, value) for keyword, value in matching.items() if value]
-        keys += [("includefield", keyword) for keyword in (*matching, *wanted)]
-        most = self._settings.maximum_matches
-        keys.append(("limit", str(most + 1)))
-        with self._peer.answer(path, accept=_JSON, query=keys, understood=(200, 204, 404)) as response:
-            if response.status_code != 200:
-                return []
-            most_bytes, seconds = (most + 1) * _BYTES_A_MATCH, self._settings.query_seconds
-            found = _data_sets(b"".join(chunks(response, most_bytes=most_bytes, seconds=seconds)))
-        if len(found) > most:
-            raise RejectedByPeerError(f"{self._peer} has too many answers: ask for less.")
-        return found
-
 
 def _paths(wanted: Wanted) -> Iterator[str]:
     study = f"/studies/{wanted.study_instance_uid}"
@@ -122,13 +121,3 @@ def _paths(wanted: Wanted) -> Iterator[str]:
         return
     for one in wanted.instances:
         yield f"{study}/series/{one.series_instance_uid}/instances/{one.sop_instance_uid}"
-
-
-def _data_sets(body: bytes) -> list[Dataset]:
-    """The array of PS3.18 section F.2; BadObjectError if it is none."""
-    try:
-        return [Dataset.from_json(item) for item in json.loads(body or b"[]")]
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise BadObjectError(
-            f"The archive's answer is not in the DICOM JSON model: {type(error).__name__}."
-        ) from error

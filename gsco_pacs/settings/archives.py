@@ -50,6 +50,8 @@ class DicomwebArchive(Asked):
     """Environment variable that holds a bearer token, if it wants one."""
     tls: ClientTls = ClientTls()
     """Whose certificates are believed, if the address begins with https."""
+    answers_per_request: Annotated[int, Field(ge=1)] = 1000
+    """So many answers are asked for at a time; lower it for an archive that refuses so many (HTTP 400)."""
     maximum_instance_bytes: Annotated[int, Field(ge=1)] = 1 << 30
     """An object that is longer is not taken."""
 
