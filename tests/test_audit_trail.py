@@ -7,16 +7,28 @@ import ssl
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from xml.etree.ElementTree import fromstring
+from xml.etree.ElementTree import Element, fromstring
 
 import pytest
 
 from gsco_pacs.adapters.audit_message import application_activity, security_alert
 from gsco_pacs.adapters.audit_spool import AuditSpool
+from gsco_pacs.adapters.fetch_ledger import Fetches
 from gsco_pacs.adapters.node_process import free_port
+from gsco_pacs.adapters.transfers import untold
+from gsco_pacs.adapters.upkeep import Upkeep
 from gsco_pacs.domain.errors import PeerUnavailableError
+from gsco_pacs.domain.fetch import FetchState
+from gsco_pacs.domain.findings import Receipt
 from gsco_pacs.domain.incoming import Alert, Refusal
-from gsco_pacs.domain.study import Peer
+from gsco_pacs.domain.job import Stage
+from gsco_pacs.domain.study import Peer, Routing
+from gsco_pacs.processes.auditing import TransferAuditing
+from gsco_pacs.settings.archives import DimseArchive
+from gsco_pacs.settings.audit import AuditTrail
+from gsco_pacs.settings.destinations import DicomwebDestination, DimseDestination, FolderDestination
+from gsco_pacs.testing.phantoms import make_dx
+from tests.recorded_node import ROOM, RecordedNode
 from tests.test_receiver_tls import Hospital
 
 AT = datetime(2026, 1, 5, 10, 30, tzinfo=UTC)
@@ -92,3 +104,173 @@ def test_messages_are_forgotten_when_they_are_old_but_never_before_they_are_sent
     assert len(list(tmp_path.glob("*.xml"))) == 1
     spool.forget(0, unsent=True)
     assert not list(tmp_path.glob("*.xml"))
+
+
+@pytest.fixture
+def recorded(url: str, tmp_path: Path) -> RecordedNode:
+    node = RecordedNode(tmp_path, database=url)
+    destinations = {
+        "pacs": DimseDestination(kind="dimse", ae_title="PACS", host="pacs.hospital", port=104),
+        "web": DicomwebDestination(kind="dicomweb", url="https://web.hospital/rs"),
+        "folder": FolderDestination(kind="folder", path=Path("/srv/results")),
+    }
+    archive = DimseArchive(kind="dimse", ae_title=ROOM.calling_ae, host="10.1.2.3", port=104)
+    node.config = node.config.model_copy(update={"destinations": destinations, "archives": {"old": archive}})
+    return node
+
+
+def written(node: RecordedNode) -> list[Path]:
+    """The messages that wait to be sent after a round, oldest first."""
+    TransferAuditing(node.database, node.config).tend()
+    waiting = (node.config.state_dir / "audit").glob("*.xml")
+    return sorted(waiting, key=lambda path: int(path.stem.rpartition("transfer")[2]))
+
+
+def told(node: RecordedNode) -> list[Element]:
+    """Every message that the audit trail holds after a round, each checked against the schema and the tables; then none."""
+    paths = written(node)
+    messages = [fromstring(path.read_bytes()) for path in paths]
+    for path, message in zip(paths, messages, strict=True):
+        must_be_a_transfer(message)
+        path.unlink()
+    return messages
+
+
+def must_be_a_transfer(message: Element) -> None:
+    """The order and the mandatory parts of PS3.15 sections A.5.1.1, A.5.3.4 and A.5.3.7."""
+    tags = [part.tag for part in message]
+    people = tags.count("ActiveParticipant")
+    assert tags == [
+        "EventIdentification", *["ActiveParticipant"] * people, "AuditSourceIdentification",
+        "ParticipantObjectIdentification", "ParticipantObjectIdentification",
+    ]  # fmt: skip
+    event, participants = message[0], message.findall("ActiveParticipant")
+    assert event.get("EventOutcomeIndicator") == "0"
+    assert datetime.fromisoformat(event.get("EventDateTime", "")).tzinfo
+    assert [part.get("UserIsRequestor") for part in participants].count("true") == 1
+    assert all(part.get("UserID") for part in participants)
+    study, patient = message.findall("ParticipantObjectIdentification")
+    for part, kind, role, code in (
+        (study, "2", "3", ("110180", "DCM")),
+        (patient, "1", "1", ("2", "RFC-3881")),
+    ):
+        assert (part.get("ParticipantObjectTypeCode"), part.get("ParticipantObjectTypeCodeRole")) == (
+            kind,
+            role,
+        )
+        assert part[0].tag == "ParticipantObjectIDTypeCode"
+        assert (part[0].get("csd-code"), part[0].get("codeSystemName")) == code
+        assert part[1].tag == "ParticipantObjectName"
+    for coded in message.iter():
+        assert (
+            "csd-code" not in coded.attrib or coded.tag == "AuditSourceTypeCode" or coded.get("originalText")
+        )
+
+
+def event(message: Element) -> tuple[str | None, str | None]:
+    return message[0][0].get("csd-code"), message[0].get("EventActionCode")
+
+
+def people(message: Element) -> list[tuple[str | None, str | None]]:
+    """Role and network address of each participant."""
+    return [
+        (role.get("csd-code") if (role := part.find("RoleIDCode")) is not None else None, part.get("NetworkAccessPointID"))
+        for part in message.findall("ActiveParticipant")
+    ]  # fmt: skip
+
+
+def counts(message: Element) -> dict[str | None, str | None]:
+    return {each.get("UID"): each.get("NumberOfInstances") for each in message.iter("SOPClass")}
+
+
+def test_a_study_is_told_once_for_each_sender_when_it_is_closed_however_often_that_is(
+    recorded: RecordedNode,
+) -> None:
+    other = Peer("CR_ROOM2", "GSCO", "10.1.2.4")
+    uid = recorded.receive(make_dx(instance="1"), make_dx(instance="2"))
+    recorded.receive(make_dx(instance="3"), peer=other)
+    assert not told(recorded)
+    recorded.close(uid, Routing(None, ()))
+    first, second = told(recorded)
+    assert event(first) == event(second) == ("110104", "C")
+    assert people(first) == [("110153", "10.1.2.3"), ("110152", socket.gethostname())]
+    assert first[1].get("UserID") == "CR_ROOM1"
+    assert first[4].get("ParticipantObjectID") == uid
+    assert first[5].get("ParticipantObjectID") == str(make_dx().PatientID)
+    assert (counts(first), counts(second)) == ({make_dx().SOPClassUID: "2"}, {make_dx().SOPClassUID: "1"})
+    upkeep = Upkeep(recorded.database)
+    upkeep.requeue(uid, "operator")
+    recorded.close(uid)
+    assert not told(recorded)
+    recorded.receive(make_dx(instance="4"))
+    upkeep.cancel(uid, "operator")
+    assert [counts(message) for message in told(recorded)] == [{make_dx().SOPClassUID: "1"}]
+
+
+def test_what_comes_again_is_told_with_what_it_means_to_the_node(recorded: RecordedNode) -> None:
+    recorded.delivered(make_dx())
+    told(recorded)
+    recorded.receive(make_dx(), make_dx(PatientID="OTHER"))
+    assert {event(message) for message in told(recorded)} == {("110104", "R"), ("110104", "U")}
+
+
+def test_each_destination_that_took_results_is_told_once_and_a_folder_as_an_export(
+    recorded: RecordedNode,
+) -> None:
+    recorded.close(recorded.receive(make_dx()))
+    recorded.consult()
+    reports = recorded.draft()
+    told(recorded)
+    claim = recorded.claim(Stage.DELIVER)
+    for name in ("pacs", "web", "folder"):
+        receipts = [Receipt(name, report.sop_instance_uid, "0x0000") for report in reports]
+        recorded.jobs.keep_receipts(claim.job_id, receipts[:1])
+        recorded.jobs.keep_receipts(claim.job_id, receipts)
+    messages = told(recorded)
+    here = ("110153", socket.gethostname())
+    assert [event(message) for message in messages] == [("110104", "R")] * 4 + [("110106", "R")] * 2
+    assert [people(message) for message in messages[::2]] == [
+        [here, ("110152", "pacs.hospital")], [here, ("110152", "https://web.hospital/rs")], [here, ("110154", None)],
+    ]  # fmt: skip
+    assert counts(messages[0]) == {reports[0].sop_class_uid: "1"}
+    medium = messages[4][2]
+    assert medium.get("UserID") == "file:///srv/results"
+    assert [part.get("csd-code") for part in medium.iter("MediaType")] == ["110037"]
+
+
+def test_a_fetched_study_is_told_with_who_wanted_it(recorded: RecordedNode) -> None:
+    uid = str(make_dx().StudyInstanceUID)
+    fetches = Fetches(recorded.database)
+    number = fetches.begin(uid, "old", "doctor@ward")
+    recorded.receive(make_dx())
+    recorded.receive(make_dx(instance="2"), peer=Peer("CR_ROOM2", "GSCO", "10.1.2.4"))
+    fetches.end(number, FetchState.COMPLETE, "")
+    recorded.close(uid)
+    fetched, sent = told(recorded)
+    assert [part.get("UserID") for part in fetched[1:4]][::2] == ["CR_ROOM1", "doctor@ward"]
+    assert people(sent)[0] == ("110153", "10.1.2.4")
+    assert len(people(sent)) == 2
+
+
+def test_a_transfer_is_told_once_whenever_the_housekeeper_dies_and_not_at_all_if_that_is_not_wanted(
+    recorded: RecordedNode,
+) -> None:
+    recorded.close(recorded.receive(make_dx()))
+    sql("CREATE TABLE noted AS SELECT * FROM transfer", recorded)
+    (path,), folder = written(recorded), recorded.config.state_dir / "audit"
+    sql("INSERT INTO transfer SELECT * FROM noted", recorded)  # as if it had died before it dropped the note
+    assert written(recorded) == [path]
+    path.replace(folder / "sent" / path.name)
+    sql("INSERT INTO transfer SELECT * FROM noted", recorded)
+    assert written(recorded) == []
+    audit = AuditTrail(transfers=False)
+    recorded.config = recorded.config.model_copy(update={"audit": audit})
+    recorded.close(recorded.receive(make_dx(study="2")))
+    assert written(recorded) == []
+    with recorded.database.reading() as connection:
+        assert not untold(connection, 1)
+
+
+def sql(statement: str, node: RecordedNode) -> None:
+    with node.database.writing() as connection:
+        connection.exec_driver_sql(statement)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from xml.etree.ElementTree import fromstring
 
 import numpy as np
 import pytest
@@ -17,7 +18,10 @@ from pydicom.filereader import read_dataset
 from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless
 
 from gsco_pacs.adapters.audit import StudyHistory
+from gsco_pacs.adapters.database import open_engine
+from gsco_pacs.adapters.ledger import Database
 from gsco_pacs.domain.job import Event, Stage, State
+from gsco_pacs.processes.auditing import TransferAuditing
 from gsco_pacs.testing.pacs import Answer, Arrival, HangUp, LoopbackPacs
 from gsco_pacs.testing.phantoms import encoded, make_dx
 from tests.running_node import Node
@@ -94,6 +98,22 @@ def test_a_study_that_is_sent_comes_back_as_two_draft_reports(
     assert len(products[Stage.CONSULT]["opinions"]) == 2 * 15  # each member has one of each finding
     assert len(products[Stage.CONSULT]["cases"]) == 10
     assert products[Stage.DRAFT]["briefing"]["prompt"]
+    sender = node.config.receiver.senders[0].ae_title
+    assert told_transfers(node) == [(sender, ["1"]), (loopback_pacs.ae_title, ["1", "1"])]
+
+
+def told_transfers(node: Node) -> list[tuple[str | None, list[str | None]]]:
+    """Whom each audit message of a transfer names beside the node, and its numbers of instances."""
+    # What the housekeeper had not told when it was stopped, it would tell after its next start.
+    TransferAuditing(Database(open_engine(node.config.database_url)), node.config).tend()
+    paths = sorted((node.config.state_dir / "audit").glob("*-transfer*.xml"))
+    return [
+        (
+            next(other for part in message.findall("ActiveParticipant") if not (other := part.get("UserID", "")).isdigit()),
+            [each.get("NumberOfInstances") for each in message.iter("SOPClass")],
+        )
+        for message in (fromstring(path.read_bytes()) for path in paths)
+    ]  # fmt: skip
 
 
 def test_studies_that_no_route_or_no_specialist_fits_are_skipped_with_the_reason(tmp_path: Path) -> None:

@@ -10,10 +10,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 from gsco_pacs.adapters.moves import now, record
 from gsco_pacs.adapters.refusals import note_once
 from gsco_pacs.adapters.tables import InstanceRow, JobRow, QuestionRow, ReportRow, StudyRow
+from gsco_pacs.adapters.transfers import note_came_again
 from gsco_pacs.domain.correction import OF_THE_WHOLE_STUDY
 from gsco_pacs.domain.job import Event, Stage, State
 from gsco_pacs.domain.storage import Holding
 from gsco_pacs.domain.study import Instance, Peer
+from gsco_pacs.domain.transfer import Action
 
 _SR_CLASSES = "1.2.840.10008.5.1.4.1.1.88."
 """How the SOP Class UIDs of all SR documents begin."""
@@ -52,6 +54,14 @@ class Registration(StrEnum):
     OWN = "own"
     """One of the node's own results came back: counted, never read."""
 
+
+_TOLD_AT_ONCE = {
+    Registration.EQUAL: Action.READ,
+    Registration.OWN: Action.READ,
+    Registration.VARIANT: Action.UPDATE,
+    Registration.ATTACHED: Action.CREATE,
+}
+"""What the audit trail tells of objects that open no job; images are told when their study is closed."""
 
 _STUDY = select(StudyRow.id).where(StudyRow.study_instance_uid == bindparam("uid")).with_for_update()
 _KNOWN = select(InstanceRow.id, InstanceRow.study_id, InstanceRow.sha256).where(
@@ -117,6 +127,13 @@ class Arrivals:
                 new = []
             seen.add(instance.sop_instance_uid)
         self._write(new)
+        told = [
+            (instance.sop_class_uid, peer, _TOLD_AT_ONCE[registration])
+            for (instance, peer), registration in zip(arrived, registrations, strict=True)
+            if registration in _TOLD_AT_ONCE
+        ]
+        if told:
+            note_came_again(self._connection, self._study, told)
         return registrations
 
     def _write(self, rows: list[dict[str, Any]]) -> None:

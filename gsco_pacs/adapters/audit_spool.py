@@ -30,7 +30,15 @@ class AuditSpool:
 
     def write(self, message: bytes) -> None:
         """Keep a message; durable when it returns. OutOfResourcesError if that can't be."""
-        name = f"{time.time_ns()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.xml"
+        self._keep(f"{time.time_ns()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.xml", message)
+
+    def write_once(self, message: bytes, key: str, at: datetime) -> None:
+        """As ``write``, but nothing if a message of this ``key`` about ``at`` was kept or sent already."""
+        name = f"{int(at.timestamp() * 1e9)}-{key}.xml"
+        if not ((self._folder / name).exists() or (self._sent / name).exists()):
+            self._keep(name, message)
+
+    def _keep(self, name: str, message: bytes) -> None:
         try:
             write_durably(self._folder / name, message)
         except OSError as error:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, exists, insert, select, update
 from gsco_pacs.adapters.ledger import Database
 from gsco_pacs.adapters.moves import now
 from gsco_pacs.adapters.tables import CommitmentRow, ReportRow
+from gsco_pacs.adapters.transfers import note_sent
 from gsco_pacs.domain.commitment import CommitmentState, Outcome, reason_words
 from gsco_pacs.domain.findings import ObjectKind, Report
 from gsco_pacs.settings.processes import Retry
@@ -64,6 +65,12 @@ class Commitments:
             reports = {row.report_id: _report(connection, row.report_id) for row in rows}
         again = tuple(reports[row.report_id] for row in rows if row.number > 1)
         return Asking(oldest.destination, uid, tuple(reports.values()), again)
+
+    def sent_again(self, asking: Asking) -> None:
+        """Note for the audit trail that the destination took anew what it was sent."""
+        with self._database.writing() as connection:
+            classes = [report.sop_class_uid for report in asking.again]
+            note_sent(connection, asking.again[0].study_instance_uid, asking.destination, classes)
 
     def asked(self, asking: Asking, deadline_seconds: float) -> None:
         """Note that the destination will answer."""

@@ -17,6 +17,7 @@ from gsco_pacs.adapters.ledger import Database, study_of
 from gsco_pacs.adapters.moves import move, now
 from gsco_pacs.adapters.prior_moves import IS_PRIOR, awaited
 from gsco_pacs.adapters.tables import AttemptRow, DeliveryRow, JobRow, ProductRow, ReportRow
+from gsco_pacs.adapters.transfers import note_sent
 from gsco_pacs.domain.errors import LostLeaseError
 from gsco_pacs.domain.findings import ObjectKind, Predecessor, Receipt, Report
 from gsco_pacs.domain.job import Event, Stage, State
@@ -171,21 +172,29 @@ class JobLedger:
         ``confirmed`` are the destinations that are to be asked whether they keep what they took, and how often.
         """
         with self._database.writing() as connection:
-            known = {
-                (receipt.destination, receipt.sop_instance_uid) for receipt in _receipts(connection, job_id)
-            }
-            reports = select(ReportRow.sop_instance_uid, ReportRow.id).where(ReportRow.job_id == job_id)
-            ids = {row.sop_instance_uid: row.id for row in connection.execute(reports)}
-            for receipt in receipts:
-                if (receipt.destination, receipt.sop_instance_uid) not in known:
-                    connection.execute(
-                        insert(DeliveryRow).values(
-                            report_id=ids[receipt.sop_instance_uid], destination=receipt.destination,
-                            status=receipt.status, taken_at=now(),
-                        )
-                    )  # fmt: skip
-                    if tries := confirmed.get(receipt.destination):
-                        owe(connection, ids[receipt.sop_instance_uid], receipt.destination, tries)
+            known = {(kept.destination, kept.sop_instance_uid) for kept in _receipts(connection, job_id)}
+            new = [each for each in receipts if (each.destination, each.sop_instance_uid) not in known]
+            columns = (
+                ReportRow.id,
+                ReportRow.sop_instance_uid,
+                ReportRow.study_instance_uid,
+                ReportRow.sop_class_uid,
+            )
+            query = select(*columns).where(ReportRow.job_id == job_id)
+            reports = {row.sop_instance_uid: row for row in connection.execute(query)}
+            for receipt in new:
+                report_id = reports[receipt.sop_instance_uid].id
+                connection.execute(
+                    insert(DeliveryRow).values(
+                        report_id=report_id, destination=receipt.destination, status=receipt.status, taken_at=now()
+                    )
+                )  # fmt: skip
+                if tries := confirmed.get(receipt.destination):
+                    owe(connection, report_id, receipt.destination, tries)
+            for destination in dict.fromkeys(receipt.destination for receipt in new):
+                taken = [reports[each.sop_instance_uid] for each in new if each.destination == destination]
+                classes = [row.sop_class_uid for row in taken]
+                note_sent(connection, taken[0].study_instance_uid, destination, classes)
 
     def receipts(self, job_id: int) -> tuple[Receipt, ...]:
         """Every receipt of the job."""

@@ -17,6 +17,7 @@ from gsco_pacs.adapters.moves import move, now, supersede_older
 from gsco_pacs.adapters.prior_moves import came_as_prior, want_priors
 from gsco_pacs.adapters.refusals import note
 from gsco_pacs.adapters.tables import InstanceRow, JobRow, StudyRow
+from gsco_pacs.adapters.transfers import note_closed
 from gsco_pacs.domain.completeness import Decision
 from gsco_pacs.domain.errors import OutOfResourcesError, PermanentError
 from gsco_pacs.domain.incoming import Refusal
@@ -135,6 +136,7 @@ class Ledger:
             job = connection.execute(select(JobRow).where(JobRow.id == collecting.job_id)).one()
             if job.state != State.COLLECTING or job.last_received_at != collecting.last_received_at:
                 return False
+            note_closed(connection, job)
             detail = {
                 "trials": [asdict(trial) for trial in routing.trials], "closed": decision.reason,
                 "grounds": decision.grounds, "evidence": decision.evidence, "incomplete": decision.incomplete,

@@ -17,6 +17,7 @@ from gsco_pacs.adapters.ledger import Database, study_of
 from gsco_pacs.adapters.moves import now
 from gsco_pacs.adapters.retention import has_all_images
 from gsco_pacs.adapters.tables import JobRow, ProductRow, QuestionRow, StudyRow
+from gsco_pacs.adapters.transfers import note_sent
 from gsco_pacs.domain.errors import ConfigError, IllegalMoveError, LostLeaseError, PermanentError
 from gsco_pacs.domain.findings import Receipt, Report
 from gsco_pacs.domain.job import Stage
@@ -176,8 +177,14 @@ class Questions:
     def keep_receipts(self, claim: QuestionClaim, receipts: Sequence[Receipt]) -> None:
         """Keep what the destinations said, beside the earlier ones."""
         kept = [asdict(receipt) for receipt in (*claim.receipts, *receipts)]
+        query = select(QuestionRow.report).where(QuestionRow.id == claim.number)
         with self._database.writing() as connection:
             _set(connection, claim.number, claim.lease, receipts=kept)
+            for receipt in receipts:
+                report = connection.execute(query).scalar_one()
+                note_sent(
+                    connection, report["study_instance_uid"], receipt.destination, [report["sop_class_uid"]]
+                )
 
     def end(self, claim: QuestionClaim, state: QuestionState, reason: str = "") -> QuestionState:
         """End a question as filed or failed."""

@@ -155,6 +155,8 @@ class JobRow(Base):
     wish_reason: Mapped[str] = mapped_column(Text, default="")
     is_prior: Mapped[bool] = mapped_column(default=False)
     """It is only compared with: the job ends after the consultation."""
+    told: Mapped[int] = mapped_column(default=0)
+    """The highest id of the instances that are noted for the audit trail."""
     settled_at: Mapped[datetime | None]
 
 
@@ -385,3 +387,12 @@ class FetchRow(Base):
     tries: Mapped[int] = mapped_column(default=0)
     reason: Mapped[str] = mapped_column(Text, default="")
     ended_at: Mapped[datetime | None]
+
+
+class TransferRow(Base):
+    """A transfer that the audit trail has not told yet; see domain.transfer."""
+
+    __tablename__ = "transfer"
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012 - SQLAlchemy's way; a number names a message for ever
+    id: Mapped[int] = mapped_column(primary_key=True)
+    facts: Mapped[dict[str, Any]]

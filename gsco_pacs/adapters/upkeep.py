@@ -12,6 +12,7 @@ from gsco_pacs.adapters.ledger import Database
 from gsco_pacs.adapters.moves import move, now
 from gsco_pacs.adapters.retention import has_all_images
 from gsco_pacs.adapters.tables import AttemptRow, JobRow
+from gsco_pacs.adapters.transfers import note_closed
 from gsco_pacs.domain.errors import ConfigError, IllegalMoveError
 from gsco_pacs.domain.job import SETTLED, Event, Stage, State
 
@@ -165,6 +166,8 @@ def _cancel(connection: Connection, job: Any, actor: str, reason: str) -> None:
         wish = {"wish": Event.CANCELLED.value, "wish_reason": reason}
         connection.execute(update(JobRow).where(JobRow.id == job.id).values(**wish))
         return
+    if job.state == State.COLLECTING:
+        note_closed(connection, job)
     move(
         connection,
         job.id,

@@ -1,19 +1,27 @@
-"""The audit trail of the receiver: what is written, and the thread that sends it."""
+"""The audit trail: what is written, and the thread that sends it."""
 
 import logging
 import threading
 from datetime import UTC, datetime
 
-from gsco_pacs.adapters.audit_message import application_activity, security_alert
+from gsco_pacs.adapters.audit_message import Party, application_activity, security_alert, transferred
 from gsco_pacs.adapters.audit_spool import AuditSpool
+from gsco_pacs.adapters.ledger import Database
 from gsco_pacs.adapters.tls import tls_arguments
+from gsco_pacs.adapters.transfers import forget_told, untold
 from gsco_pacs.config import Config
 from gsco_pacs.domain.errors import GscoError
 from gsco_pacs.domain.incoming import Refusal
+from gsco_pacs.domain.study import Peer
+from gsco_pacs.domain.transfer import Transfer
+from gsco_pacs.settings.archives import DimseArchive
+from gsco_pacs.settings.destinations import DicomwebDestination, DimseDestination, FolderDestination
 
 log = logging.getLogger(__name__)
 
 _SECONDS = 5.0
+_MOST = 20
+"""So many transfers are told in one round, so that slow disks keep no study open for long."""
 
 
 class Auditing:
@@ -36,6 +44,50 @@ class Auditing:
             self._spool.write(message)
         except GscoError as error:
             log.error("%s", error)  # noqa: TRY400 - the traceback says nothing more
+
+
+class TransferAuditing:
+    """Tells of each transfer that the record notes, once: its note is dropped when its message is durable."""
+
+    def __init__(self, database: Database, config: Config) -> None:
+        self._database = database
+        self._config = config
+        self._spool = AuditSpool(config.state_dir / "audit")
+
+    def tend(self) -> None:
+        """Write the oldest messages; TransientError if disk or database do not take it, and it is tried again."""
+        with self._database.reading() as connection:
+            transfers = untold(connection, _MOST)
+        if not transfers:
+            return
+        if self._config.audit.transfers:
+            for number, transfer in transfers.items():
+                # If this ends before the note is dropped, the next round finds the message by its name.
+                self._spool.write_once(self._message(transfer), f"transfer{number}", transfer.at)
+        with self._database.writing() as connection:
+            forget_told(connection, list(transfers))
+
+    def _message(self, transfer: Transfer) -> bytes:
+        source = transfer.source
+        other = Party(source.calling_ae, source.address) if source else self._receiver(transfer.destination)
+        asked_by = transfer.asked_by if source and self._is_of(transfer.archive, source) else ""
+        return transferred(transfer, self._config.receiver.ae_title, other, asked_by)
+
+    def _receiver(self, destination: str) -> Party:
+        match self._config.destinations.get(destination):
+            case DimseDestination() as pacs:
+                return Party(pacs.ae_title, pacs.host)
+            case DicomwebDestination() as service:
+                return Party(service.url, service.url)
+            case FolderDestination() as folder:
+                return Party(self._config.absolute(folder.path).as_uri(), is_medium=True)
+        return Party(destination)  # it is no longer in the configuration
+
+    def _is_of(self, archive: str, source: Peer) -> bool:
+        """Whether it is the archive that sent; its studies may come from elsewhere at the same time."""
+        settings = self._config.archives.get(archive)
+        title = settings.ae_title if isinstance(settings, DimseArchive) else archive[:16]
+        return settings is not None and title == source.calling_ae
 
 
 def send_audit(config: Config, stop: threading.Event) -> None:

@@ -41,6 +41,7 @@ class CommitmentDesk:
     def _ask(self, asking: Asking, deadline: float) -> None:
         if asking.again:
             open_destination(asking.destination, self._config).send(asking.again)
+            self._commitments.sent_again(asking)
         confirming = open_confirming(asking.destination, self._config, self._commitments.settle)
         outcome = confirming.confirm(asking.transaction_uid, asking.reports)
         if outcome is None:

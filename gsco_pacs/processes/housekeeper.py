@@ -24,7 +24,7 @@ from gsco_pacs.domain.errors import TransientError
 from gsco_pacs.domain.job import Stage
 from gsco_pacs.intake import compare_variants
 from gsco_pacs.outlook import Outlooks
-from gsco_pacs.processes.auditing import send_audit
+from gsco_pacs.processes.auditing import TransferAuditing, send_audit
 from gsco_pacs.processes.cleaning import Cleaning
 from gsco_pacs.processes.closing import Closing
 from gsco_pacs.processes.counting import Counting
@@ -47,7 +47,7 @@ def run_housekeeper(config: Config) -> None:
     ledger, upkeep, app = Ledger(database), Upkeep(database), open_app(config)
     questions = Questions(database)
     commitments = CommitmentCare(database, config, app)
-    cleaning = Cleaning(database, config)
+    cleaning, transfers = Cleaning(database, config), TransferAuditing(database, config)
     watch = LeaseWatch(config.workers.lease_seconds)
     corrections, store = Corrections(database), open_store(config)
     counts = ArchiveCounts(database, config.settle.ask_seconds)
@@ -66,6 +66,7 @@ def run_housekeeper(config: Config) -> None:
         wake_workers,
         commitments.tend,
         cleaning.tend,
+        transfers.tend,
     )
     while not stop.wait(TICK_SECONDS):
         for duty in duties:

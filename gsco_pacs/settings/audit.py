@@ -20,9 +20,11 @@ class Syslog(Settings):
 
 
 class AuditTrail(Settings):
-    """Audit messages of PS3.15 section A.5 about who was refused and when the receiver ran."""
+    """Audit messages of PS3.15 section A.5: who was refused, when the receiver ran, and which studies came and went."""
 
     syslog: Syslog | None = None
     """Present: messages are sent there, and again until it takes them."""
+    transfers: bool = True
+    """Whether there are messages about studies that came and results that went. They name Patient ID and Study Instance UID."""
     keep_days: Annotated[float, Field(gt=0)] = 90
     """Messages that were sent, or need not be, are kept in `audit/` of the state directory for so long."""
