@@ -2,14 +2,20 @@
 
 import json
 import threading
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
+from xml.etree.ElementTree import fromstring
 
 import httpx
 import pytest
 from pydicom import Dataset
+from pydicom.uid import UID
+from pynetdicom.dsutils import decode
 
 from gsco_pacs.adapters.archive_query import ArchiveQuery
 from gsco_pacs.config import Config
@@ -345,3 +351,26 @@ def test_a_token_goes_along_and_a_missing_one_is_named(monkeypatch: pytest.Monke
         monkeypatch.setenv("PACS_TOKEN", "secret")
         assert archive.find_studies(Criteria(patient_id="P")) == ()
     assert tokens == ["Bearer secret"]
+
+
+def test_a_query_is_told_to_the_audit_trail_as_it_goes_out(filled: OrthancServer, tmp_path: Path) -> None:
+    settings = {"kind": "dimse", "ae_title": filled.ae_title, "host": "127.0.0.1", "port": filled.dicom_port}
+    config = Config(state=tmp_path, archives={"pacs": settings}, audit={"queries": True})
+    open_archive("pacs", config).find_studies(Criteria(patient_id=PATIENT))
+    (path,) = (config.state_dir / "audit").glob("*.xml")
+    message = fromstring(path.read_bytes())
+    assert [part.tag for part in message] == [
+        "EventIdentification", "ActiveParticipant", "ActiveParticipant", "AuditSourceIdentification",
+        "ParticipantObjectIdentification",
+    ]  # fmt: skip
+    assert (message[0][0].get("csd-code"), message[0].get("EventActionCode")) == ("110112", "E")
+    assert [part[0].get("csd-code") for part in message[1:3]] == ["110153", "110152"]
+    assert message[2].get("UserID") == filled.ae_title
+    kind, query, detail = message[4]
+    assert (kind.get("csd-code"), message[4].get("ParticipantObjectID")) == (
+        "110181",
+        "1.2.840.10008.5.1.4.1.2.2.1",
+    )
+    syntax = UID(b64decode(detail.get("value", "")).decode())
+    asked = decode(BytesIO(b64decode(query.text or "")), syntax.is_implicit_VR, syntax.is_little_endian)
+    assert (asked.PatientID, asked.QueryRetrieveLevel) == (PATIENT, "STUDY")

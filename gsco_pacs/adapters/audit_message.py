@@ -8,6 +8,7 @@ from datetime import datetime
 from ipaddress import ip_address
 from xml.etree.ElementTree import Element, SubElement, tostring
 
+from gsco_pacs.domain.archive import Query
 from gsco_pacs.domain.incoming import Alert, Refusal
 from gsco_pacs.domain.transfer import Transfer
 
@@ -16,6 +17,7 @@ _NAMES = {
     "110100": "Application Activity",
     "110104": "DICOM Instances Transferred",
     "110106": "Export",
+    "110112": "Query",
     "110113": "Security Alert",
     "110120": "Application Start",
     "110121": "Application Stop",
@@ -27,6 +29,7 @@ _NAMES = {
     "110153": "Source Role ID",
     "110154": "Destination Media",
     "110180": "Study Instance UID",
+    "110181": "SOP Class UID",
     "110182": "Node ID",
 }
 _SUCCESS, _MINOR_FAILURE, _SERIOUS_FAILURE = "0", "4", "8"
@@ -101,6 +104,24 @@ def transferred(transfer: Transfer, ae_title: str, other: Party, asked_by: str =
         SubElement(message, "ActiveParticipant", UserID=asked_by, UserIsRequestor="true")
     _source(message, ae_title)
     _objects(message, transfer)
+    return _encoded(message)
+
+
+def queried(query: Query, ae_title: str, other: Party, at: datetime) -> bytes:
+    """A C-FIND that the node sends (PS3.15 section A.5.3.10); what it looks for may be a patient's."""
+    message = _message("110112", None, _SUCCESS, at)
+    _code(_node(message, ae_title, requestor=True), "RoleIDCode", "110153")
+    _code(_other(message, other, requestor=False), "RoleIDCode", "110152")
+    _source(message, ae_title)
+    model = SubElement(
+        message, "ParticipantObjectIdentification",
+        ParticipantObjectID=query.sop_class_uid, ParticipantObjectTypeCode=_SYSTEM_OBJECT,
+        ParticipantObjectTypeCodeRole=_REPORT,
+    )  # fmt: skip
+    _code(model, "ParticipantObjectIDTypeCode", "110181")
+    SubElement(model, "ParticipantObjectQuery").text = base64.b64encode(query.identifier).decode()
+    syntax = base64.b64encode(query.transfer_syntax_uid.encode()).decode()
+    SubElement(model, "ParticipantObjectDetail", type="TransferSyntax", value=syntax)
     return _encoded(message)
 
 

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 from gsco_pacs.adapters.durable_file import write_durably
@@ -18,6 +19,8 @@ _PRIORITY = 85
 """Facility 10 (security), severity 5 (notice): PS3.15 section A.6."""
 _SECONDS = 10.0
 _DAY = 24 * 3600.0
+_AT_ONCE = 1000
+"""So many messages share a connection: those of one that breaks are all sent again."""
 
 
 class AuditSpool:
@@ -45,8 +48,8 @@ class AuditSpool:
             raise OutOfResourcesError(f"An audit message can't be written: {error.strerror}.") from error
 
     def send(self, host: str, port: int, tls: TlsArguments) -> int:
-        """Send every waiting message, oldest first; how many. PeerUnavailableError if the collector is away: the rest waits."""
-        waiting = list(self._waiting())
+        """Send the oldest waiting messages in order; how many. PeerUnavailableError if the collector is away: they wait."""
+        waiting = list(islice(self._waiting(), _AT_ONCE))
         if not waiting:
             return 0
         context, host_name = tls

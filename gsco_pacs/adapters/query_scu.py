@@ -8,6 +8,7 @@ from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import build_context
 from pynetdicom.association import Association
+from pynetdicom.dsutils import encode
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as Find  # type: ignore[attr-defined]
 
 from gsco_pacs.adapters import archive_answers as answers
@@ -19,6 +20,7 @@ from gsco_pacs.domain.archive import (
     ArchivedSeries,
     ArchivedStudy,
     Criteria,
+    Query,
     Suboperations,
     Wanted,
 )
@@ -28,12 +30,19 @@ from gsco_pacs.settings.archives import DimseArchive
 
 
 class QueryScu:
-    """Asks an archive over one association per call; implements ports.Archive."""
+    """Asks an archive over one association per call; implements ports.Archive. ``tell`` learns of each query before it goes."""
 
-    def __init__(self, name: str, peer: CalledPeer, settings: DimseArchive) -> None:
+    def __init__(
+        self,
+        name: str,
+        peer: CalledPeer,
+        settings: DimseArchive,
+        tell: Callable[[Query], None] = lambda _: None,
+    ) -> None:
         self._name = name
         self._peer = peer
         self._settings = settings
+        self._tell = tell
 
     @property
     def name(self) -> str:
@@ -91,6 +100,9 @@ class QueryScu:
         query.QueryRetrieveLevel = level
         for keyword, value in keys.items():
             setattr(query, keyword, value)
+        syntax = association.accepted_contexts[0].transfer_syntax[0]
+        identifier = encode(query, syntax.is_implicit_VR, syntax.is_little_endian)
+        self._tell(Query(Find, identifier or b"", syntax))
         found: list[Dataset] = []
         deadline = time.monotonic() + self._settings.query_seconds
         try:

@@ -41,6 +41,15 @@ def _within(wanted: str, date: str) -> bool:
 
 
 @dataclass(frozen=True)
+class Query:
+    """A C-FIND as it goes out: the information model and the encoded identifier (PS3.4 section C.4.1)."""
+
+    sop_class_uid: str
+    identifier: bytes
+    transfer_syntax_uid: str
+
+
+@dataclass(frozen=True)
 class ArchivedStudy:
     """A study as an archive tells of it; text is empty and ``instances`` None where it does not."""
 

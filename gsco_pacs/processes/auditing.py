@@ -2,14 +2,22 @@
 
 import logging
 import threading
+import time
 from datetime import UTC, datetime
 
-from gsco_pacs.adapters.audit_message import Party, application_activity, security_alert, transferred
+from gsco_pacs.adapters.audit_message import (
+    Party,
+    application_activity,
+    queried,
+    security_alert,
+    transferred,
+)
 from gsco_pacs.adapters.audit_spool import AuditSpool
 from gsco_pacs.adapters.ledger import Database
 from gsco_pacs.adapters.tls import tls_arguments
 from gsco_pacs.adapters.transfers import forget_told, untold
 from gsco_pacs.config import Config
+from gsco_pacs.domain.archive import Query
 from gsco_pacs.domain.errors import GscoError
 from gsco_pacs.domain.incoming import Refusal
 from gsco_pacs.domain.study import Peer
@@ -20,12 +28,14 @@ from gsco_pacs.settings.destinations import DicomwebDestination, DimseDestinatio
 log = logging.getLogger(__name__)
 
 _SECONDS = 5.0
+_TIDY_SECONDS = 600.0
+"""Messages of months are many files to look through."""
 _MOST = 20
 """So many transfers are told in one round, so that slow disks keep no study open for long."""
 
 
 class Auditing:
-    """Writes audit messages; a message that can't be written is an error in the log and never in the way of images."""
+    """Writes audit messages of what is not in the record; a message that can't be written is an error in the log and never in the way of images."""
 
     def __init__(self, config: Config) -> None:
         self._ae_title = config.receiver.ae_title
@@ -38,6 +48,11 @@ class Auditing:
     def runs(self, *, starts: bool) -> None:
         """The receiver starts or stops."""
         self._write(application_activity(self._ae_title, datetime.now(UTC), starts=starts))
+
+    def asked(self, archive: DimseArchive, query: Query) -> None:
+        """A query is just being sent."""
+        other = Party(archive.ae_title, archive.host)
+        self._write(queried(query, self._ae_title, other, datetime.now(UTC)))
 
     def _write(self, message: bytes) -> None:
         try:
@@ -93,6 +108,7 @@ class TransferAuditing:
 def send_audit(config: Config, stop: threading.Event) -> None:
     """Send what is written and delete what is old, until ``stop``; the body of a thread."""
     spool, syslog = AuditSpool(config.state_dir / "audit"), config.audit.syslog
+    tidied_at = -_TIDY_SECONDS
     while not stop.wait(_SECONDS):
         try:
             if syslog:
@@ -101,6 +117,8 @@ def send_audit(config: Config, stop: threading.Event) -> None:
                     syslog.port,
                     tls_arguments(syslog.tls, syslog.host, "audit.syslog.tls", config.absolute),
                 )
-            spool.forget(config.audit.keep_days, unsent=syslog is None)
+            if time.monotonic() - tidied_at >= _TIDY_SECONDS:
+                tidied_at = time.monotonic()
+                spool.forget(config.audit.keep_days, unsent=syslog is None)
         except (GscoError, OSError) as error:
             log.warning("%s It is tried again.", error)

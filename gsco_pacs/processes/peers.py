@@ -9,6 +9,7 @@ from gsco_pacs.adapters.tls import client_context, tls_arguments
 from gsco_pacs.config import Config
 from gsco_pacs.domain.errors import ConfigError
 from gsco_pacs.ports import Archive
+from gsco_pacs.processes.auditing import Auditing
 from gsco_pacs.settings.archives import ArchiveSettings, DicomwebArchive, DimseArchive
 from gsco_pacs.settings.destinations import DicomwebDestination, DimseDestination
 
@@ -59,7 +60,10 @@ def archive_of(name: str, settings: ArchiveSettings, key: str, config: Config) -
         return Dicomweb(name, http_peer(settings, key, config), settings)
     from gsco_pacs.adapters.query_scu import QueryScu
 
-    return QueryScu(name, called_peer(settings, key, config), settings)
+    peer = called_peer(settings, key, config)
+    if not config.audit.queries:
+        return QueryScu(name, peer, settings)
+    return QueryScu(name, peer, settings, partial(Auditing(config).asked, settings))
 
 
 def http_peer(settings: DicomwebArchive | DicomwebDestination, key: str, config: Config) -> HttpPeer:

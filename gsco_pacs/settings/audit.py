@@ -26,5 +26,7 @@ class AuditTrail(Settings):
     """Present: messages are sent there, and again until it takes them."""
     transfers: bool = True
     """Whether there are messages about studies that came and results that went. They name Patient ID and Study Instance UID."""
+    queries: bool = False
+    """Whether there is one about each C-FIND that the node sends, with its keys; a study that arrives may be asked for many times."""
     keep_days: Annotated[float, Field(gt=0)] = 90
     """Messages that were sent, or need not be, are kept in `audit/` of the state directory for so long."""
