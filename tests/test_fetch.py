@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import fromstring
 
 import httpx
 import pytest
@@ -16,10 +17,12 @@ from gsco_pacs.adapters.database import migrate
 from gsco_pacs.adapters.node_process import free_port
 from gsco_pacs.adapters.send_files import send_files
 from gsco_pacs.adapters.storage_scp import StorageScp
+from gsco_pacs.adapters.upkeep import Upkeep
 from gsco_pacs.config import Config
 from gsco_pacs.domain.archive import Criteria
 from gsco_pacs.domain.errors import ConfigError, NotApplicableError
 from gsco_pacs.domain.fetch import FetchState
+from gsco_pacs.processes.auditing import TransferAuditing
 from gsco_pacs.processes.fetch import fetch_studies
 from gsco_pacs.processes.filing import open_intake
 from gsco_pacs.processes.parts import open_database
@@ -104,6 +107,11 @@ def test_a_study_is_fetched_whole_and_the_record_says_by_whom_and_from_where(her
     (fetch,) = here.audit.study(uid).fetches
     assert (fetch.archive, fetch.asked_by, fetch.state) == ("pacs", "tester", FetchState.COMPLETE)
     assert (fetch.listed, fetch.here, fetch.completed, fetch.tries) == (3, 3, 3, 1)
+    Upkeep(here.database).cancel(uid, "tester")
+    TransferAuditing(here.database, here.config).tend()
+    (path,) = (here.config.state_dir / "audit").glob("*.xml")
+    requestors = fromstring(path.read_bytes()).findall("ActiveParticipant[@UserIsRequestor='true']")
+    assert [part.get("UserID") for part in requestors] == ["tester"]
 
 
 def test_what_is_here_already_is_not_fetched_again(here: Here) -> None:
