@@ -185,7 +185,10 @@ CASES = st.lists(st.lists(st.sampled_from(sorted(WORDS)), max_size=2), max_size=
 def test_whatever_the_generalist_says_the_draft_says_what_the_specialists_hold(
     held: dict[str, Presence], recalled: list[list[str]], first: str, second: str, mode: Mode
 ) -> None:
-    """Present needs support, no neighbour leaks, no negation flips, nothing present or uncertain is left out."""
+    """Present needs support, no neighbour leaks, no negation flips, nothing present or uncertain is left out.
+
+    Of many uncertain findings a sentence names the likeliest and counts the others, so it is asked for its labels.
+    """
     made = drafted(consultation(held, recalled), ScriptedGeneralist(first, second), mode)
     said: dict[str, set[Presence]] = {}
     for statement in (*made.findings, *made.impression):
@@ -195,7 +198,9 @@ def test_whatever_the_generalist_says_the_draft_says_what_the_specialists_hold(
             said.setdefault(mention.label, set()).add(mention.presence)
         assert all(held[label] is statement.presence for label in statement.labels)
     assert all(presences == {held[label]} for label, presences in said.items())
-    assert {label for label, presence in held.items() if presence is not A} <= set(said)
+    stated = {label for statement in made.findings for label in statement.labels}
+    assert {label for label, presence in held.items() if presence is not A} <= stated
+    assert {label for label, presence in held.items() if presence is P} <= set(said)
 
 
 @settings(max_examples=100, deadline=None)

@@ -200,7 +200,9 @@ def test_while_the_database_is_away_nothing_is_taken_in_and_what_was_is_filed_la
         take_slowly(node)
     taken = len(node.waiting())
     node.execute("ALTER TABLE away RENAME TO instance")
-    node.filing._thread.join(1.5)
+    until = time.monotonic() + 20
+    while not is_taken(node, make_ct()) and time.monotonic() < until:
+        time.sleep(0.1)
     node.filing.check()
     node.filing.stop()
     assert len(node.rows()) == taken

@@ -150,7 +150,7 @@ def test_a_corrected_patient_gets_new_drafts_a_late_image_newer_ones_and_results
             storescu(node, first)
             node.wait(study, lambda history: history.revisions[0].job.state == State.WAITING)
             old = list(reports(pacs))
-            full.recover()
+            full.start_anew()
             storescu(node, corrected)
             history = node.wait(study, lambda history: delivered(history, 2))
             middle = list(reports(pacs))[2:]

@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from xml.etree.ElementTree import fromstring
@@ -72,6 +73,29 @@ def servers(request: pytest.FixtureRequest) -> dict[str, str]:
     return {"database": request.getfixturevalue("postgresql").new_database(), "broker": broker.url}
 
 
+@dataclass(frozen=True)
+class Site:
+    """A running node, and the PACS that it delivers to."""
+
+    node: Node
+    pacs: LoopbackPacs
+
+
+@pytest.fixture(scope="module")
+def long_running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with LoopbackPacs() as pacs:
+        node = Node(tmp_path_factory.mktemp("site"), destinations=dimse(pacs))
+        with node.running():
+            yield Site(node, pacs)
+
+
+@pytest.fixture
+def site(long_running: Site) -> Site:
+    """One node for every test that changes none of its settings; its PACS remembers nothing of another test."""
+    long_running.pacs.start_anew()
+    return long_running
+
+
 def test_a_study_that_is_sent_comes_back_as_two_draft_reports(
     tmp_path: Path, chest: Callable[[str], Path], servers: dict[str, str], loopback_pacs: LoopbackPacs
 ) -> None:
@@ -116,36 +140,32 @@ def told_transfers(node: Node) -> list[tuple[str | None, list[str | None]]]:
     ]  # fmt: skip
 
 
-def test_studies_that_no_route_or_no_specialist_fits_are_skipped_with_the_reason(tmp_path: Path) -> None:
+def test_studies_that_no_route_or_no_specialist_fits_are_skipped_with_the_reason(
+    site: Site, tmp_path: Path
+) -> None:
     ct, hand = tmp_path / "ct.dcm", tmp_path / "hand.dcm"
     shutil.copyfile(examples.get_path("ct"), ct)
     hand.write_bytes(encoded(make_dx(320, 280, study="2", ViewPosition="LL")))
-    node = Node(tmp_path)
-    with node.running():
-        node.send(ct, hand)
-        no_route = node.settled(uid_of(ct)).revisions[0].job
-        no_fit = node.settled(uid_of(hand)).revisions[0].job
+    site.node.send(ct, hand)
+    no_route, no_fit = (site.node.settled(uid_of(path)).revisions[0].job for path in (ct, hand))
     assert (no_route.state, no_fit.state) == (State.SKIPPED, State.SKIPPED)
     assert "the study has CT" in no_route.reason
     assert "View Position" in no_fit.reason
 
 
 def test_a_late_image_makes_a_second_draft_that_names_the_first(
-    tmp_path: Path, chest: Callable[..., Path], loopback_pacs: LoopbackPacs
+    site: Site, chest: Callable[..., Path]
 ) -> None:
     first, late = chest("3", "1"), chest("3", "2")
-    node = Node(tmp_path, destinations=dimse(loopback_pacs))
-    with node.running():
-        node.send(first)
-        node.settled(uid_of(first))
-        node.send(late, first)
-        history = node.wait(
-            uid_of(first), lambda h: len(h.revisions) == 2 and h.revisions[0].job.state == State.DELIVERED
-        )
-    old, new = (
-        [dataset(arrival) for arrival in loopback_pacs.arrivals[start : start + 2]] for start in (0, 2)
+    site.node.send(first)
+    site.node.settled(uid_of(first))
+    site.node.send(late, first)
+    history = site.node.wait(
+        uid_of(first), lambda h: len(h.revisions) == 2 and h.revisions[0].job.state == State.DELIVERED
     )
-    assert len(loopback_pacs.arrivals) == 4
+    arrivals = site.pacs.arrivals
+    old, new = ([dataset(arrival) for arrival in arrivals[start : start + 2]] for start in (0, 2))
+    assert len(arrivals) == 4
     assert history.received[0].resent == 1
     for before, after in zip(old, new, strict=True):
         assert after.SeriesInstanceUID != before.SeriesInstanceUID
@@ -162,36 +182,32 @@ def _predecessors(report: Dataset) -> list[str]:
 
 
 def test_a_pacs_that_was_down_gets_the_same_bytes_later_without_a_second_inference(
-    tmp_path: Path, chest: Callable[[str], Path]
+    site: Site, chest: Callable[[str], Path]
 ) -> None:
     image = chest("4")
-    with LoopbackPacs([Answer(0xA700), Answer(HangUp.DROP)]) as pacs:
-        node = Node(tmp_path, destinations=dimse(pacs))
-        with node.running():
-            node.send(image)
-            history = node.settled(uid_of(image))
+    site.pacs.start_anew([Answer(0xA700), Answer(HangUp.DROP)])
+    site.node.send(image)
+    history = site.node.settled(uid_of(image))
     revision = history.revisions[0]
     assert revision.job.state == State.DELIVERED
     assert [attempt.stage for attempt in revision.attempts].count(Stage.CONSULT) == 1
     assert Event.FAILED_FOR_NOW in events(history)
     by_uid: dict[str, set[bytes]] = {}
-    for arrival in pacs.arrivals:
+    for arrival in site.pacs.arrivals:
         by_uid.setdefault(arrival.sop_instance_uid, set()).add(arrival.data_set)
     assert len(by_uid) == 2
     assert all(len(contents) == 1 for contents in by_uid.values())
 
 
 def test_a_pacs_that_refuses_for_good_parks_the_job_until_an_operator_tries_again(
-    tmp_path: Path, chest: Callable[[str], Path]
+    site: Site, chest: Callable[[str], Path]
 ) -> None:
     image = chest("5")
-    with LoopbackPacs([Answer(0x0122), Answer(0x0122)]) as pacs:
-        node = Node(tmp_path, destinations=dimse(pacs))
-        with node.running():
-            node.send(image)
-            parked = node.settled(uid_of(image)).revisions[0].job
-            _command(node, "retry", uid_of(image))
-            again = node.wait(uid_of(image), lambda h: h.revisions[0].job.state == State.DELIVERED)
+    site.pacs.start_anew([Answer(0x0122), Answer(0x0122)])
+    site.node.send(image)
+    parked = site.node.settled(uid_of(image)).revisions[0].job
+    _command(site.node, "retry", uid_of(image))
+    again = site.node.wait(uid_of(image), lambda h: h.revisions[0].job.state == State.DELIVERED)
     assert parked.state == State.FAILED
     assert "0x0122" in parked.reason
     assert Event.REQUEUED in events(again)
@@ -199,29 +215,27 @@ def test_a_pacs_that_refuses_for_good_parks_the_job_until_an_operator_tries_agai
 
 @pytest.mark.parametrize("stage", Stage)
 def test_a_worker_that_is_killed_loses_nothing_and_doubles_nothing(
-    tmp_path: Path, chest: Callable[[str], Path], stage: Stage
+    site: Site, tmp_path: Path, chest: Callable[[str], Path], stage: Stage
 ) -> None:
-    slow = slow_study(tmp_path)
-    studies = [uid_of(slow[0]), *(uid_of(chest(f"6{number}")) for number in range(2))]
-    with LoopbackPacs([Answer(delay_seconds=0.5)] * 100) as pacs:
-        node = Node(tmp_path, destinations=dimse(pacs))
-        with node.running():
-            node.send(*slow, chest("60"), chest("61"))
-            node.wait(studies[0], lambda h: _in(h, stage))
-            for pid in node.processes(f"worker {stage}"):
-                os.kill(pid, signal.SIGKILL)
-            histories = [node.settled(study) for study in studies]
+    slow, others = slow_study(tmp_path, f"slow {stage}"), [chest(f"{stage} {number}") for number in range(2)]
+    studies = [uid_of(path) for path in (slow[0], *others)]
+    site.pacs.start_anew([Answer(delay_seconds=0.5)] * 100)
+    site.node.send(*slow, *others)
+    site.node.wait(studies[0], lambda h: _in(h, stage))
+    for pid in site.node.processes(f"worker {stage}"):
+        os.kill(pid, signal.SIGKILL)
+    histories = [site.node.settled(study) for study in studies]
     assert [history.revisions[0].job.state for history in histories] == [State.DELIVERED] * 3
     assert Event.LEASE_LOST in events(histories[0])
-    uids = {arrival.sop_instance_uid for arrival in pacs.arrivals}
+    uids = {arrival.sop_instance_uid for arrival in site.pacs.arrivals}
     assert len(uids) == 6
 
 
-def slow_study(folder: Path) -> list[Path]:
+def slow_study(folder: Path, study: str) -> list[Path]:
     """Four images that take a second to decode, so that a worker can be caught at work on them."""
     paths = [folder / f"slow-{number}.dcm" for number in range(4)]
     for number, path in enumerate(paths):
-        ds = make_dx(1600, 1400, study="slow", instance=str(number))
+        ds = make_dx(1600, 1400, study=study, instance=str(number))
         noise = np.random.default_rng(number).integers(0, 4096, (1600, 1400), dtype=np.uint16)
         ds.PixelData = noise.tobytes()
         ds.compress(JPEG2000Lossless, generate_instance_uid=False)

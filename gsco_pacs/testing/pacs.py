@@ -123,10 +123,11 @@ class LoopbackPacs:
             a for a in self.arrivals if isinstance(a.answer, int) and (a.answer == 0 or a.answer >> 12 == 0xB)
         ]
 
-    def recover(self) -> None:
-        """Take everything from now on."""
+    def start_anew(self, answers: Sequence[Answer] = ()) -> None:
+        """Forget what arrived, answer so from now on, and then take everything."""
         with self._lock:
-            self._answers = iter(())
+            self.arrivals.clear()
+            self._answers = iter(answers)
 
     def _requested(self, event: evt.Event) -> None:
         with self._lock:
