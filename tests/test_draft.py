@@ -198,7 +198,7 @@ def test_whatever_the_generalist_says_the_draft_says_what_the_specialists_hold(
             said.setdefault(mention.label, set()).add(mention.presence)
         assert all(held[label] is statement.presence for label in statement.labels)
     assert all(presences == {held[label]} for label, presences in said.items())
-    stated = {label for statement in made.findings for label in statement.labels}
+    stated = {label for statement in (*made.findings, *made.impression) for label in statement.labels}
     assert {label for label, presence in held.items() if presence is not A} <= stated
     assert {label for label, presence in held.items() if presence is P} <= set(said)
 

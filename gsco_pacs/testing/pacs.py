@@ -114,7 +114,15 @@ class LoopbackPacs:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # Nobody may abort a connection on which nothing was asked for (PS3.8 table 9-10, state 2); a peer that has
+        # only looked whether somebody listens ends it by itself.
+        deadline = time.monotonic() + 1
+        while self._has_silent_connections() and time.monotonic() < deadline:
+            time.sleep(0.01)
         self._ae.shutdown()
+
+    def _has_silent_connections(self) -> bool:
+        return any(a.dul.state_machine.current_state == "Sta2" for a in self._ae.active_associations)
 
     @property
     def taken(self) -> list[Arrival]:
