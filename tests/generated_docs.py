@@ -159,6 +159,8 @@ def _word(kind: type) -> str:
 
 
 def _default(field: Any) -> str:
+    if field.default_factory is not None:
+        return ""
     if field.default is PydanticUndefined:
         return "required"
     if isinstance(field.default, BaseModel | dict) or field.default in ((), None):

@@ -306,6 +306,18 @@ def test_an_archive_that_knows_no_pages_is_asked_once_more_and_gives_all_it_has(
     assert asked == 2
 
 
+def test_a_count_that_is_older_than_the_list_cuts_nothing() -> None:
+    def answer(asked: BaseHTTPRequestHandler) -> Answer:
+        query = parse_qs(urlsplit(asked.path).query)
+        offset, limit = int(query.get("offset", ["0"])[0]), int(query["limit"][0])
+        objects = [_match(SOPInstanceUID=f"1.2.3.{n}", SOPClassUID="1.2.6") for n in range(5)]
+        return 200, json.dumps([ds.to_json_dict() for ds in objects[offset:][:limit]]).encode(), {}
+
+    with _served(answer, answers_per_request=2) as archive:
+        series = ArchivedSeries("1.2.4", "CT", "CHEST", 2)
+        assert len(archive.list_instances("1.2.3", [series])) == 5
+
+
 def test_an_archive_that_has_more_but_never_gives_it_is_not_believed() -> None:
     with (
         _served(_paging(range(7), most=3, knows_offset=False, warns=True)) as archive,
@@ -329,6 +341,7 @@ def test_pages_without_end_are_given_up(settings: dict[str, float]) -> None:
         (200, b"<html>", BadObjectError),
         (200, b'{"00080005": 1}', BadObjectError),
         (200, b'[{"0020000D": {"vr": "UI", "Value": 7}}]', BadObjectError),
+        (200, b'[{"00201206": {"vr": "IS", "Value": [1e400]}}]', BadObjectError),
         (200, b"[" * 100_000, BadObjectError),
         (200, b" " * 50_000, RejectedByPeerError),
     ],

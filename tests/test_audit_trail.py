@@ -241,10 +241,11 @@ def test_each_destination_that_took_results_is_told_once_and_a_folder_as_an_expo
 def test_a_fetched_study_is_told_with_who_wanted_it(recorded: RecordedNode) -> None:
     uid = str(make_dx().StudyInstanceUID)
     fetches = Fetches(recorded.database)
-    number = fetches.begin(uid, "old", "doctor@ward")
+    number, other = fetches.begin(uid, "old", "doctor@ward"), fetches.begin(uid, "web", "nurse@ward")
     recorded.receive(make_dx())
     recorded.receive(make_dx(instance="2"), peer=Peer("CR_ROOM2", "GSCO", "10.1.2.4"))
-    fetches.end(number, FetchState.COMPLETE, "")
+    for one in (number, other):
+        fetches.end(one, FetchState.COMPLETE, "")
     recorded.close(uid)
     fetched, sent = told(recorded)
     assert [part.get("UserID") for part in fetched[1:4]][::2] == ["CR_ROOM1", "doctor@ward"]

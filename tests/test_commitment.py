@@ -155,6 +155,17 @@ def test_a_denied_object_is_sent_anew_and_asked_for_under_a_new_transaction(aske
     assert "sent and asked for again" in asker.tries()[0].words
 
 
+def test_a_try_sends_anew_once_however_often_it_has_to_ask(asker: Asker) -> None:
+    promises = [Promise("other", denies=True), Promise(status=0x0213), Promise(status=0x0213)]
+    with CommittingPacs(promises, asker.address) as pacs:
+        asker.deliver(pacs).work()
+        asker.wait(FAILED, FAILED, OWED, OWED)
+        for _ in range(3):
+            asker.work()
+        assert len(pacs.asked) == 4
+        assert len(pacs.taken) == 2
+
+
 def test_on_postgresql_a_denied_object_is_owed_again_and_an_overdue_one_too(
     tmp_path: Path, postgresql: PostgresqlServer
 ) -> None:

@@ -1,5 +1,6 @@
 """Step receive: what is stored is what came, what can't be understood is refused, and odd text is nobody's failure."""
 
+import re
 import struct
 from io import BytesIO
 from pathlib import Path
@@ -131,6 +132,21 @@ def test_a_character_set_that_nobody_knows_loses_nothing(store: FileStore) -> No
     assert store.path_of(instance).read_bytes().endswith(incoming.data_set)
     assert "7" in instance.header["PatientID"]
     assert "\0" not in instance.header["PatientID"]
+
+
+@pytest.mark.parametrize(
+    ("terms", "value"),
+    [(b"utf-7 ", b"+2AA-7"), (b"ISO_IR 192", b"\xef\xbf\xbf7"), (b"ISO_IR 192" + bytes(300), b"8 7 ")],
+)
+def test_what_no_database_and_no_xml_takes_is_left_out_of_the_header(
+    store: FileStore, terms: bytes, value: bytes
+) -> None:
+    ds = make_dx()
+    del ds.SpecificCharacterSet, ds.PatientID
+    odd = [element(0x0008, 0x0005, b"CS", terms), element(0x0010, 0x0020, b"LO", value)]
+    shown = receive(sent(ds, data_set=with_raw(ds, *odd)), store, KEYWORDS).header["PatientID"]
+    assert str(shown).endswith("7")
+    assert not re.search("[\ud800-\udfff\ufffe\uffff\0]", str(shown))
 
 
 def test_a_number_of_odd_length_is_left_out_of_the_header(store: FileStore) -> None:

@@ -22,6 +22,9 @@ from gsco_pacs.settings.processes import Retry
 
 _OPEN = (CommitmentState.OWED, CommitmentState.ASKED)
 
+_TOGETHER = timedelta(seconds=1)
+"""What is due within so short a time was owed by one answer, and is asked for with one request."""
+
 
 @dataclass(frozen=True)
 class Asking:
@@ -42,7 +45,7 @@ class Commitments:
         self._retry = retry
 
     def claim(self, seconds: float) -> Asking | None:
-        """Take what has been owed longest, with everything that is due of the same job at the same destination.
+        """Take what has been owed longest, with everything of the same job and destination that is due with it.
 
         Nobody else gets it for ``seconds``. None if nothing is due.
         """
@@ -56,21 +59,24 @@ class Commitments:
             if oldest is None:
                 return None
             same = (ReportRow.job_id == oldest.job_id) & (CommitmentRow.destination == oldest.destination)
-            batch = joined.where(due, same).order_by(CommitmentRow.id)
+            soon = (CommitmentRow.state == CommitmentState.OWED) & (CommitmentRow.due_at <= now() + _TOGETHER)
+            batch = joined.where(soon, same).order_by(CommitmentRow.id)
             rows = connection.execute(batch.with_for_update(of=CommitmentRow, skip_locked=True)).all()
             uid = str(generate_uid(prefix=None))
             held = {"transaction_uid": uid, "due_at": now() + timedelta(seconds=seconds)}
             taken = CommitmentRow.id.in_([row.id for row in rows])
             connection.execute(update(CommitmentRow).where(taken).values(**held))
             reports = {row.report_id: _report(connection, row.report_id) for row in rows}
-        again = tuple(reports[row.report_id] for row in rows if row.number > 1)
+        again = tuple(reports[row.report_id] for row in rows if row.number > 1 and row.asked_at is None)
         return Asking(oldest.destination, uid, tuple(reports.values()), again)
 
-    def sent_again(self, asking: Asking) -> None:
-        """Note for the audit trail that the destination took anew what it was sent."""
+    def sent_again(self, asking: Asking, report: Report) -> None:
+        """Note that the destination took ``report`` anew: once for each try, and for the audit trail."""
+        ours = select(ReportRow.id).where(ReportRow.sop_instance_uid == report.sop_instance_uid)
+        sent = _owed_of(asking).where(CommitmentRow.report_id.in_(ours))
         with self._database.writing() as connection:
-            classes = [report.sop_class_uid for report in asking.again]
-            note_sent(connection, asking.again[0].study_instance_uid, asking.destination, classes)
+            connection.execute(sent.values(asked_at=now()))
+            note_sent(connection, report.study_instance_uid, asking.destination, [report.sop_class_uid])
 
     def asked(self, asking: Asking, deadline_seconds: float) -> None:
         """Note that the destination will answer."""

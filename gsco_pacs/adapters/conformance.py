@@ -20,6 +20,7 @@ from gsco_pacs.adapters.dimse_service import COMMITMENT, Operation, Service
 from gsco_pacs.adapters.store_status import STATUSES
 from gsco_pacs.adapters.transfer_syntaxes import TRANSFER_SYNTAXES, VERIFICATION, storage_sop_classes
 from gsco_pacs.config import Config
+from gsco_pacs.domain.errors import TransferSyntaxRefusedError
 from gsco_pacs.domain.findings import ObjectKind
 from gsco_pacs.domain.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from gsco_pacs.settings.archives import DicomwebArchive, DimseArchive
@@ -54,6 +55,7 @@ def conformance_statement(config: Config, services: Sequence[Service]) -> str:
         product="gsco_pacs",
         version=__version__,
         receiver=config.receiver,
+        audit=config.audit,
         retry=config.retry,
         overview=list(_overview(config, services)),
         initiated=initiated,
@@ -62,7 +64,8 @@ def conformance_statement(config: Config, services: Sequence[Service]) -> str:
         services=[_service(service) for service in services],
         statuses=[
             {"code": f"{code:04X}", "meaning": meaning, "remedy": _remedy(code)}
-            for _, code, meaning in STATUSES
+            for kind, code, meaning in STATUSES
+            if kind is not TransferSyntaxRefusedError  # of files over STOW-RS: here it was negotiated
         ],
         senders=_cell(_senders(config)) or "nobody",
         settings=list(_settings(config)),
@@ -86,8 +89,8 @@ def _use(sop_class: UID) -> str:
 
 
 def _remedy(status: int) -> str:
-    if status in (0x0122, 0xC122):
-        return "send what was negotiated; convert it"
+    if status == 0x0122:
+        return "do not send it"
     return "send again later" if status >> 8 == 0xA7 else "correct the object"
 
 

@@ -10,6 +10,7 @@ from pydicom import Dataset
 from gsco_pacs.adapters.http_peer import HttpPeer, chunks
 from gsco_pacs.domain.errors import BadObjectError, RejectedByPeerError
 from gsco_pacs.settings.archives import DicomwebArchive
+from gsco_pacs.unreadable import UNREADABLE
 
 _JSON = "application/dicom+json"
 _BYTES_A_MATCH = 4096
@@ -46,16 +47,17 @@ def find(peer: HttpPeer, settings: DicomwebArchive, question: Question) -> list[
     """
     found: list[Dataset] = []
     uids: set[str] = set()
-    has_more = False
+    has_more = is_full = False
     deadline = time.monotonic() + settings.query_seconds
-    while has_more or not question.is_answered_by(uids):
+    # A count may be older than the list: a page that is full has another after it, whatever was counted.
+    while has_more or (is_full and question.counted) or not question.is_answered_by(uids):
         page, more = _page(peer, settings, question, len(found), deadline)
         new = {str(answer.get(question.uid)) for answer in page} - uids
         if not new:  # it was the end; or the archive knows no pages, and gave the same again
             break
         found += page
         uids |= new
-        has_more = more
+        has_more, is_full = more, len(page) >= settings.answers_per_request
         if len(found) > settings.maximum_matches:
             raise RejectedByPeerError(f"{peer} has too many answers: ask for less.")
     if has_more or len(uids) < (question.counted or 0):
@@ -86,7 +88,7 @@ def _data_sets(body: bytes) -> list[Dataset]:
     """The array of PS3.18 section F.2; BadObjectError if it is none."""
     try:
         return [Dataset.from_json(item) for item in json.loads(body or b"[]")]
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BadObjectError(
             f"The archive's answer is not in the DICOM JSON model: {type(error).__name__}."
         ) from error

@@ -83,13 +83,11 @@ def _note_received(
             FetchRow.asked_at <= ended,
             FetchRow.ended_at.is_(None) | (FetchRow.ended_at >= began),
         )
-        .order_by(FetchRow.id.desc())
+        .order_by(FetchRow.id)
     )
-    fetch = connection.execute(fetching.limit(1)).first()
-    archive, asked_by = fetch or ("", "")
     transfer = Transfer(
         study.study_instance_uid, study.patient_id, sop_classes, action, ended, peer,
-        archive=archive, asked_by=asked_by,
+        fetched_by={row.archive: row.asked_by for row in connection.execute(fetching)},
     )  # fmt: skip
     _note(connection, transfer)
 

@@ -1,7 +1,7 @@
 """What the audit trail tells of studies that come and go."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -34,7 +34,5 @@ class Transfer:
     """Who sent them here; None if they went away."""
     destination: str = ""
     """Its name in config.yaml, if they went away."""
-    archive: str = ""
-    """The archive that the study was being fetched from meanwhile, if one."""
-    asked_by: str = ""
-    """Who wanted it fetched: a person, or the job that it is a prior of."""
+    fetched_by: Mapping[str, str] = field(default_factory=dict)
+    """Archive that the study was being fetched from meanwhile -> who wanted it: a person, or the job that it is a prior of."""

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from datetime import UTC, datetime
+from typing import cast
 
 from gsco_pacs.adapters.audit_message import (
     Party,
@@ -85,7 +86,8 @@ class TransferAuditing:
     def _message(self, transfer: Transfer) -> bytes:
         source = transfer.source
         other = Party(source.calling_ae, source.address) if source else self._receiver(transfer.destination)
-        asked_by = transfer.asked_by if source and self._is_of(transfer.archive, source) else ""
+        wanted = transfer.fetched_by.items() if source else ()
+        asked_by = next((who for archive, who in wanted if self._is_of(archive, cast(Peer, source))), "")
         return transferred(transfer, self._config.receiver.ae_title, other, asked_by)
 
     def _receiver(self, destination: str) -> Party:

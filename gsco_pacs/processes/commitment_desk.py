@@ -39,9 +39,9 @@ class CommitmentDesk:
         return True
 
     def _ask(self, asking: Asking, deadline: float) -> None:
-        if asking.again:
-            open_destination(asking.destination, self._config).send(asking.again)
-            self._commitments.sent_again(asking)
+        for report in asking.again:
+            open_destination(asking.destination, self._config).send([report])
+            self._commitments.sent_again(asking, report)
         confirming = open_confirming(asking.destination, self._config, self._commitments.settle)
         outcome = confirming.confirm(asking.transaction_uid, asking.reports)
         if outcome is None:

@@ -132,6 +132,9 @@ def recorded_fetch(
     except GscoError as error:
         fetches.end(number, FetchState.FAILED, str(error))
         raise
+    except BaseException as error:  # Ctrl-C, too: nobody may be named for what comes later
+        fetches.end(number, FetchState.FAILED, f"It was ended by {type(error).__name__}.")
+        raise
     state = FetchState.COMPLETE if fetched.complete else FetchState.INCOMPLETE
     counts = asdict(fetched.suboperations) | {
         "listed": fetched.listed, "not_taken": fetched.not_taken, "here": fetched.here, "tries": fetched.tries

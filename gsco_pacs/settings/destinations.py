@@ -68,6 +68,8 @@ class DicomwebDestination(Takes):
     """Longest wait for a connection and for each part of an answer."""
     tls: ClientTls = ClientTls()
     """Whose certificates are believed, if the address begins with https."""
+    answers_per_request: Annotated[int, Field(ge=1)] = 1000
+    """So many answers of QIDO-RS are asked for at a time; lower it for a PACS that refuses so many (HTTP 400)."""
     confirm: Confirmation | None = None
     """Present, with `by: query`: the node looks by QIDO-RS whether the PACS keeps what it took."""
 

@@ -54,9 +54,12 @@ _NUMBERS = {
 _LISTS = frozenset(["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "PN", "SH", "TM", "UC", "UI"])
 _TEXTS = frozenset(["LT", "ST", "UR", "UT"])
 _LONGEST_KEPT = 256
-"""Bytes of a value that is remembered once it was read."""
-_UNSEEN = re.compile("[\0-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
-"""Control characters, and those that turn or hide text: whatever shows a header must not obey it."""
+"""Bytes of a value, and of the character set's name, that are remembered once they were read."""
+_UNSEEN = re.compile(
+    "[\0-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufffe\uffff]+"
+)
+"""Control characters, and those that turn or hide text: whatever shows a header must not obey it. And what no database and
+no XML takes: halves of surrogate pairs, which some codecs that are no DICOM terms give, and noncharacters."""
 
 
 def receive(incoming: Incoming, store: Store, keywords: frozenset[str]) -> Instance:
@@ -115,7 +118,7 @@ def _header(elements: _Elements, tags: dict[int, str]) -> Header:
     header: dict[str, str | list[str]] = {}
     for tag in tags.keys() & elements.keys():
         vr, value = elements[tag]
-        read = _values if len(value) <= _LONGEST_KEPT else _values.__wrapped__
+        read = _values if len(value) + len(terms) <= _LONGEST_KEPT else _values.__wrapped__
         texts = read(vr if vr not in {"", "UN"} else dictionary_VR(tag), value, terms)
         if any(texts):
             header[tags[tag]] = texts[0] if len(texts) == 1 else list(texts)
