@@ -19,7 +19,8 @@ from gsco_pacs.domain.study import Peer
 from gsco_pacs.settings.receiver import Limits, Sender, User
 from gsco_pacs.testing.phantoms import make_ct
 from tests.test_receiver_tls import Hospital, associate
-from tests.test_storage_scp import Node, c_store, eventually, rejection, wire
+from tests.test_storage_scp import Node, c_store, rejection, wire
+from tests.waiting import eventually
 
 NO_REASON, LOCAL_LIMIT = (1, 2, 1), (2, 3, 2)
 

@@ -21,7 +21,6 @@ from pynetdicom.dsutils import encode
 
 from gsco_pacs.adapters.announcements import Announcements
 from gsco_pacs.adapters.archive_counts import ArchiveCounts
-from gsco_pacs.adapters.arrivals import Registration
 from gsco_pacs.adapters.audit import Audit, StudyHistory
 from gsco_pacs.adapters.corrections import Corrections
 from gsco_pacs.adapters.file_store import FileStore
@@ -35,6 +34,7 @@ from gsco_pacs.domain.errors import BadObjectError
 from gsco_pacs.domain.findings import ObjectKind, Receipt, Report
 from gsco_pacs.domain.incoming import Incoming
 from gsco_pacs.domain.job import Event, Stage, State
+from gsco_pacs.domain.registration import Registration
 from gsco_pacs.domain.study import Peer, Routing
 from gsco_pacs.intake import HEADER, compare_variants
 from gsco_pacs.outlook import Outlooks

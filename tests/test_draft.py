@@ -12,7 +12,7 @@ from gsco_pacs.domain.findings import Answer, Briefing, Consultation, Draft, Mod
 from gsco_pacs.grounding.labeller import mentions
 from gsco_pacs.grounding.lexicon import Lexicon, Term
 from gsco_pacs.grounding.positions import positions_of
-from gsco_pacs.grounding.wording import finding_statements
+from gsco_pacs.grounding.wording import DOUBTS, finding_statements
 from gsco_pacs.ports import Generalist, Picture
 from gsco_pacs.steps.brief import brief
 from gsco_pacs.steps.draft import ask, draft
@@ -199,8 +199,10 @@ def test_whatever_the_generalist_says_the_draft_says_what_the_specialists_hold(
         assert all(held[label] is statement.presence for label in statement.labels)
     assert all(presences == {held[label]} for label, presences in said.items())
     stated = {label for statement in (*made.findings, *made.impression) for label in statement.labels}
+    uncertain = {label for label, presence in held.items() if presence is U}
     assert {label for label, presence in held.items() if presence is not A} <= stated
     assert {label for label, presence in held.items() if presence is P} <= set(said)
+    assert len(uncertain & set(said)) >= min(len(uncertain), DOUBTS)
 
 
 @settings(max_examples=100, deadline=None)

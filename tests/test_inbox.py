@@ -26,6 +26,7 @@ from gsco_pacs.intake import take_in
 from gsco_pacs.processes.filing import Filing
 from gsco_pacs.steps.receive import receive
 from gsco_pacs.testing.phantoms import make_ct
+from tests.waiting import eventually
 
 PEER = Peer("CT 1/\\Ä", "GSCO", "fe80::1")
 KEYWORDS = frozenset(["Modality"])
@@ -200,10 +201,7 @@ def test_while_the_database_is_away_nothing_is_taken_in_and_what_was_is_filed_la
         take_slowly(node)
     taken = len(node.waiting())
     node.execute("ALTER TABLE away RENAME TO instance")
-    until = time.monotonic() + 20
-    while not is_taken(node, make_ct()) and time.monotonic() < until:
-        time.sleep(0.1)
-    node.filing.check()
+    assert eventually(lambda: is_taken(node, make_ct()))
     node.filing.stop()
     assert len(node.rows()) == taken
     assert node.waiting() == []
@@ -239,10 +237,7 @@ def test_while_somebody_holds_sqlites_write_lock_every_object_is_answered_soon_a
     assert taken > 0
     other.execute("ROLLBACK")
     other.close()
-    until = time.monotonic() + 20
-    while not is_taken(node, make_ct(slice_number=1000)):
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    assert eventually(lambda: is_taken(node, make_ct(slice_number=1000)))
     node.filing.stop()
     assert len(node.rows()) == taken + 1
     assert node.waiting() == []

@@ -10,7 +10,6 @@ import pytest
 from alembic import command
 from sqlalchemy import inspect, text
 
-from gsco_pacs.adapters.arrivals import Registration
 from gsco_pacs.adapters.audit import Audit
 from gsco_pacs.adapters.database import _alembic, check_schema, migrate, open_engine
 from gsco_pacs.adapters.job_ledger import Claim, JobLedger
@@ -21,6 +20,7 @@ from gsco_pacs.domain.completeness import Decision, Grounds
 from gsco_pacs.domain.errors import ConfigError, IllegalMoveError, LostLeaseError
 from gsco_pacs.domain.findings import ObjectKind, Receipt, Report
 from gsco_pacs.domain.job import Event, Stage, State
+from gsco_pacs.domain.registration import Registration
 from gsco_pacs.domain.study import Instance, Peer, Routing, Trial
 from gsco_pacs.processes.housekeeper import TICK_SECONDS, LeaseWatch
 

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from hashlib import sha256
@@ -28,6 +28,7 @@ from gsco_pacs.config import Config, load_config
 from gsco_pacs.processes.commands import open_audit
 from gsco_pacs.testing.phantoms import encoded, make_ct
 from gsco_pacs.testing.private_process import program
+from tests.waiting import eventually
 
 
 class Receiver:
@@ -168,15 +169,6 @@ def private_bytes(pid: int) -> int:
     """Memory of a process that it does not share."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Private_"))
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 @pytest.fixture

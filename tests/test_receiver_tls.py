@@ -31,7 +31,8 @@ from gsco_pacs.settings.tls import ClientTls, ServerTls
 from gsco_pacs.testing.certificates import Authority, Certificate
 from gsco_pacs.testing.phantoms import encoded, make_ct
 from gsco_pacs.testing.private_process import program
-from tests.test_storage_scp import Node, Verification, c_store, eventually, is_ended, rejection, wire
+from tests.test_storage_scp import Node, Verification, c_store, is_ended, rejection, wire
+from tests.waiting import eventually
 
 
 class Hospital:

@@ -10,7 +10,6 @@ from pydicom import Dataset
 from pynetdicom.dsutils import encode
 from sqlalchemy import insert, select, update
 
-from gsco_pacs.adapters.arrivals import Registration
 from gsco_pacs.adapters.audit import Audit
 from gsco_pacs.adapters.inbox import Inbox
 from gsco_pacs.adapters.question_ledger import Questions
@@ -22,6 +21,7 @@ from gsco_pacs.domain.errors import IllegalMoveError, PermanentError
 from gsco_pacs.domain.findings import Receipt
 from gsco_pacs.domain.incoming import Arrival, Incoming
 from gsco_pacs.domain.job import Event, Stage
+from gsco_pacs.domain.registration import Registration
 from gsco_pacs.domain.storage import Holding
 from gsco_pacs.domain.study import Instance, Peer
 from gsco_pacs.intake import HEADER, file, take_in

@@ -36,6 +36,7 @@ from gsco_pacs.settings.receiver import Receiver, Sender
 from gsco_pacs.steps.receive import receive
 from gsco_pacs.testing.phantoms import encoded, make_ct
 from gsco_pacs.testing.private_process import program
+from tests.waiting import eventually
 
 Verification = uid.UID("1.2.840.10008.1.1")
 SENDERS = (
@@ -422,15 +423,6 @@ def test_of_several_transfer_syntaxes_one_that_loses_nothing_is_chosen(node: Nod
 
 
 # Peers that misbehave
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 15) -> bool:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def is_ended(connection: socket.socket) -> bool:

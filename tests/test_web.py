@@ -259,6 +259,17 @@ def test_a_stored_file_that_is_gone_is_answered_with_503(node: RecordedNode, cli
     assert client.get(f"/studies/{uid}").status_code == 200
 
 
+def test_the_picture_of_a_corrected_image_is_made_of_the_file_that_took_its_place(
+    node: RecordedNode, client: TestClient
+) -> None:
+    uid = node.delivered(make_dx())
+    former = client.get(f"/api/studies/{uid}").json()["received"][0]
+    node.receive(make_dx(PatientName="Right^Name"))
+    compare_variants(Corrections(node.database), node.store)
+    node.store.delete([former["path"]])
+    assert client.get(f"/studies/{uid}/images/{former['sop_instance_uid']}.png").status_code == 200
+
+
 def test_a_report_is_downloaded_to_the_byte(busy: Busy) -> None:
     client, uids, node = busy
     reports = client.get(f"/api/studies/{uids['delivered']}").json()["revisions"][0]["reports"]

@@ -5,12 +5,12 @@ from typing import Any
 
 from sqlalchemy import Select, case, func, insert, select, update
 
-from gsco_pacs.adapters.arrivals import Registration
 from gsco_pacs.adapters.ledger import Database
 from gsco_pacs.adapters.moves import now
 from gsco_pacs.adapters.tables import AnnouncementRow, InstanceRow, JobRow, StudyRow
 from gsco_pacs.domain.completeness import Announced, Announcement, Heard, Step
 from gsco_pacs.domain.job import State
+from gsco_pacs.domain.registration import Registration
 from gsco_pacs.domain.study import Peer
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, insert, select, update
 
-from gsco_pacs.adapters.arrivals import Registration
 from gsco_pacs.adapters.ledger import Database
 from gsco_pacs.adapters.moves import now
 from gsco_pacs.adapters.tables import ArchiveCountRow, InstanceRow, JobRow, ReportRow, StudyRow
 from gsco_pacs.domain.job import State
+from gsco_pacs.domain.registration import Registration
 
 _LONGEST_SECONDS = 300.0
 """Between two tries at an archive that does not answer."""

@@ -1,7 +1,6 @@
 """Enters received instances into the ledger. Every image goes through here, so the statements are made only once."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
@@ -13,6 +12,7 @@ from gsco_pacs.adapters.tables import InstanceRow, JobRow, QuestionRow, ReportRo
 from gsco_pacs.adapters.transfers import note_came_again
 from gsco_pacs.domain.correction import OF_THE_WHOLE_STUDY
 from gsco_pacs.domain.job import Event, Stage, State
+from gsco_pacs.domain.registration import Registration
 from gsco_pacs.domain.storage import Holding
 from gsco_pacs.domain.study import Instance, Peer
 from gsco_pacs.domain.transfer import Action
@@ -36,23 +36,6 @@ _NO_IMAGES = (
     "1.2.840.10008.5.1.4.1.1.90.",  # assessments of content
 )
 """How the SOP Class UIDs of objects begin that say something about images and are none themselves."""
-
-
-class Registration(StrEnum):
-    """What a received object turned out to be."""
-
-    KEPT = "kept"
-    """An image of the study, or the first object of it."""
-    EQUAL = "equal"
-    """The same bytes again: counted, otherwise ignored."""
-    VARIANT = "variant"
-    """A known SOP Instance UID with other bytes: kept aside and shown, never part of the study."""
-    CORRECTED = "corrected"
-    """A variant that turned out to be the same image with another header: it takes the former one's place."""
-    ATTACHED = "attached"
-    """No image (a report, a presentation state …) of a study that has a job: kept and shown, never read, wakes nobody."""
-    OWN = "own"
-    """One of the node's own results came back: counted, never read."""
 
 
 _TOLD_AT_ONCE = {
@@ -253,10 +236,6 @@ class Arrivals:
         # Another receiver may have entered it since we looked.
         self._connection.execute(dialect.insert(StudyRow).on_conflict_do_nothing(), values)
         return int(self._connection.execute(_STUDY, {"uid": first.study_instance_uid}).scalar_one())
-
-
-PART_OF_STUDY = (Registration.KEPT, Registration.CORRECTED)
-"""What the workers read, if nothing newer took its place."""
 
 
 def newest_of_each(rows: Iterable[Any]) -> list[Any]:

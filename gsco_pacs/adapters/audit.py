@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Select, func, select
 
-from gsco_pacs.adapters.arrivals import Registration
 from gsco_pacs.adapters.fetch_ledger import Fetches
 from gsco_pacs.adapters.ledger import Database
 from gsco_pacs.adapters.question_ledger import Question, Questions
@@ -28,6 +27,7 @@ from gsco_pacs.domain.errors import ConfigError
 from gsco_pacs.domain.fetch import Fetch
 from gsco_pacs.domain.job import State
 from gsco_pacs.domain.prior_search import PriorSearch
+from gsco_pacs.domain.registration import Registration
 
 
 @dataclass(frozen=True)

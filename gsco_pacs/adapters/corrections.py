@@ -6,13 +6,14 @@ from typing import Any
 
 from sqlalchemy import Connection, select, update
 
-from gsco_pacs.adapters.arrivals import PART_OF_STUDY, Arrivals, Registration
+from gsco_pacs.adapters.arrivals import Arrivals
 from gsco_pacs.adapters.ledger import Database, instance_of
 from gsco_pacs.adapters.moves import supersede_older
 from gsco_pacs.adapters.refusals import note_once
 from gsco_pacs.adapters.tables import InstanceRow, StudyRow
 from gsco_pacs.domain.completeness import Corrected
 from gsco_pacs.domain.correction import OF_THE_WHOLE_STUDY, Differences
+from gsco_pacs.domain.registration import PART_OF_STUDY, Registration
 from gsco_pacs.domain.storage import Holding
 from gsco_pacs.domain.study import Instance, Peer
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from gsco_pacs.adapters.arrivals import PART_OF_STUDY, Arrivals, Registration, lock_study, newest_of_each
+from gsco_pacs.adapters.arrivals import Arrivals, lock_study, newest_of_each
 from gsco_pacs.adapters.database import READING
 from gsco_pacs.adapters.moves import move, now, supersede_older
 from gsco_pacs.adapters.prior_moves import came_as_prior, want_priors
@@ -22,6 +22,7 @@ from gsco_pacs.domain.completeness import Decision
 from gsco_pacs.domain.errors import OutOfResourcesError, PermanentError
 from gsco_pacs.domain.incoming import Refusal
 from gsco_pacs.domain.job import Event, Stage, State
+from gsco_pacs.domain.registration import PART_OF_STUDY, Registration
 from gsco_pacs.domain.storage import Holding
 from gsco_pacs.domain.study import Instance, Peer, Routing, Study
 

@@ -6,12 +6,13 @@ from typing import Any
 from pydantic import TypeAdapter
 from sqlalchemy import Connection, func, select
 
-from gsco_pacs.adapters.arrivals import PART_OF_STUDY, newest_of_each
+from gsco_pacs.adapters.arrivals import newest_of_each
 from gsco_pacs.adapters.ledger import Database
 from gsco_pacs.adapters.tables import InstanceRow, JobRow, ProductRow, StudyRow
 from gsco_pacs.domain.findings import Consultation
 from gsco_pacs.domain.job import Stage
 from gsco_pacs.domain.priors import ImageReference, Prior
+from gsco_pacs.domain.registration import PART_OF_STUDY
 
 _CONSULTATION = TypeAdapter(Consultation)
 _MOST = 50

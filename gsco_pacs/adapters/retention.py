@@ -10,7 +10,6 @@ from typing import Any
 
 from sqlalchemy import Connection, exists, func, select, update
 
-from gsco_pacs.adapters.arrivals import Registration
 from gsco_pacs.adapters.ledger import Database
 from gsco_pacs.adapters.moves import now, record
 from gsco_pacs.adapters.tables import (
@@ -25,6 +24,7 @@ from gsco_pacs.adapters.tables import (
 from gsco_pacs.domain.commitment import CommitmentState
 from gsco_pacs.domain.job import Event, Stage, State
 from gsco_pacs.domain.question import QuestionState
+from gsco_pacs.domain.registration import Registration
 from gsco_pacs.domain.storage import Holding
 
 STUDIES = 100

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from gsco_pacs.adapters.moves import now
 from gsco_pacs.adapters.tables import FetchRow, InstanceRow, JobRow, StudyRow, TransferRow
+from gsco_pacs.domain.registration import Registration
 from gsco_pacs.domain.study import Peer
 from gsco_pacs.domain.transfer import Action, Transfer
 
@@ -36,7 +37,7 @@ def note_closed(connection: Connection, job: Any) -> None:
         .where(
             InstanceRow.study_id == job.study_id,
             InstanceRow.revision == job.revision,
-            InstanceRow.kind == "kept",
+            InstanceRow.kind == Registration.KEPT,
             InstanceRow.id > job.told,
         )
         .group_by(*sender, InstanceRow.sop_class_uid)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from gsco_pacs.domain.registration import Registration
 from gsco_pacs.domain.study import Header
 
 OF_THE_WHOLE_STUDY = frozenset(
@@ -58,18 +59,18 @@ def in_words(kind: str, changes: Mapping[str, Iterable[str]] | None) -> str:
     """What is to be said of a received object beside that it came; empty if nothing."""
     values = "; ".join(f"{k} {former!r} → {newer!r}" for k, (former, newer) in (changes or {}).items())
     match kind:
-        case "corrected":
+        case Registration.CORRECTED:
             header = f"came with a corrected header: {values}"
             return header if values else "takes the place of an object whose bytes were deleted"
-        case "variant" if changes is None:
+        case Registration.VARIANT if changes is None:
             return "came with a known SOP Instance UID and other bytes: not compared yet"
-        case "variant":
+        case Registration.VARIANT:
             return "came with a known SOP Instance UID and other bytes: kept aside" + (
                 values and f" ({values})"
             )
-        case "kept" if changes:
+        case Registration.KEPT if changes:
             return f"came in another study before, and is kept in both: {values}"
-        case "own":
+        case Registration.OWN:
             return "is a result of this node that came back: counted, not read"
     return ""
 

@@ -4,7 +4,6 @@ import logging
 import threading
 import time
 from datetime import UTC, datetime
-from typing import cast
 
 from gsco_pacs.adapters.audit_message import (
     Party,
@@ -84,11 +83,13 @@ class TransferAuditing:
             forget_told(connection, list(transfers))
 
     def _message(self, transfer: Transfer) -> bytes:
-        source = transfer.source
-        other = Party(source.calling_ae, source.address) if source else self._receiver(transfer.destination)
-        wanted = transfer.fetched_by.items() if source else ()
-        asked_by = next((who for archive, who in wanted if self._is_of(archive, cast(Peer, source))), "")
-        return transferred(transfer, self._config.receiver.ae_title, other, asked_by)
+        here, source = self._config.receiver.ae_title, transfer.source
+        if source is None:
+            return transferred(transfer, here, self._receiver(transfer.destination))
+        asked_by = next(
+            (who for archive, who in transfer.fetched_by.items() if self._is_of(archive, source)), ""
+        )
+        return transferred(transfer, here, Party(source.calling_ae, source.address), asked_by)
 
     def _receiver(self, destination: str) -> Party:
         match self._config.destinations.get(destination):

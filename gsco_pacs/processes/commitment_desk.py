@@ -39,8 +39,9 @@ class CommitmentDesk:
         return True
 
     def _ask(self, asking: Asking, deadline: float) -> None:
+        destination = open_destination(asking.destination, self._config)
         for report in asking.again:
-            open_destination(asking.destination, self._config).send([report])
+            destination.send([report])
             self._commitments.sent_again(asking, report)
         confirming = open_confirming(asking.destination, self._config, self._commitments.settle)
         outcome = confirming.confirm(asking.transaction_uid, asking.reports)

@@ -129,11 +129,9 @@ def recorded_fetch(
                 pauses=config.archives[archive.name].pauses,
                 progress=show,
             )
-    except GscoError as error:
-        fetches.end(number, FetchState.FAILED, str(error))
-        raise
     except BaseException as error:  # Ctrl-C, too: nobody may be named for what comes later
-        fetches.end(number, FetchState.FAILED, f"It was ended by {type(error).__name__}.")
+        ours = isinstance(error, GscoError)
+        fetches.end(number, FetchState.FAILED, str(error) if ours else f"Ended by {type(error).__name__}.")
         raise
     state = FetchState.COMPLETE if fetched.complete else FetchState.INCOMPLETE
     counts = asdict(fetched.suboperations) | {

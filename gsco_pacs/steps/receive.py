@@ -118,16 +118,15 @@ def _header(elements: _Elements, tags: dict[int, str]) -> Header:
     header: dict[str, str | list[str]] = {}
     for tag in tags.keys() & elements.keys():
         vr, value = elements[tag]
-        read = _values if len(value) + len(terms) <= _LONGEST_KEPT else _values.__wrapped__
+        read = _remembered if len(value) + len(terms) <= _LONGEST_KEPT else _values
         texts = read(vr if vr not in {"", "UN"} else dictionary_VR(tag), value, terms)
         if any(texts):
             header[tags[tag]] = texts[0] if len(texts) == 1 else list(texts)
     return header
 
 
-@lru_cache(maxsize=2048)
 def _values(vr: str, value: bytes, terms: bytes) -> tuple[str, ...]:
-    """The values as texts, given the bytes of Specific Character Set; the images of a study have most of them in common."""
+    """The values as texts, given the bytes of Specific Character Set."""
     if vr in _NUMBERS:
         try:
             return tuple(str(number) for (number,) in iter_unpack(_NUMBERS[vr], value))
@@ -140,3 +139,7 @@ def _values(vr: str, value: bytes, terms: bytes) -> tuple[str, ...]:
     text = decode_bytes(value.rstrip(b"\0"), encodings, PN_DELIMS if vr == "PN" else TEXT_VR_DELIMS)
     text = _UNSEEN.sub(" ", text)
     return (text.strip(),) if vr in _TEXTS else tuple(part.strip() for part in text.split("\\"))
+
+
+_remembered = lru_cache(maxsize=2048)(_values)
+"""The images of a study have most of their values in common."""

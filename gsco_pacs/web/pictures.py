@@ -7,6 +7,7 @@ from pydicom import dcmread
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from gsco_pacs.domain.errors import ConfigError
+from gsco_pacs.domain.registration import PART_OF_STUDY
 from gsco_pacs.domain.storage import Holding
 from gsco_pacs.domain.study import valid_uid
 from gsco_pacs.pixels.display import display
@@ -24,9 +25,10 @@ def picture(facts: Facts, study_instance_uid: str, sop_instance_uid: str) -> byt
     history = facts.study(study_instance_uid)
     uid = valid_uid(sop_instance_uid)
     read = {image for r in history.revisions if (c := consultation_of(r)) for image in c.read}
-    row = next((r for r in history.received if r.sop_instance_uid == uid and r.kind == "kept"), None)
-    if row is None or uid not in read:
+    rows = [r for r in history.received if r.sop_instance_uid == uid and r.kind in PART_OF_STUDY]
+    if not rows or uid not in read:
         raise ConfigError(f"No specialist has read an image {uid} of this study.")
+    row = rows[-1]  # a corrected header took the former one's place
     if row.holding != Holding.HERE:
         raise ConfigError(f"The image {uid} was deleted here.")
     with facts.rendering:

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 
 from gsco_pacs.domain.findings import Aside, Briefing, Consultation, Draft, ObjectKind
 from gsco_pacs.domain.job import Stage
+from gsco_pacs.domain.registration import PART_OF_STUDY
 from gsco_pacs.sr.reading import as_html
 from gsco_pacs.web.facts import Facts
 from gsco_pacs.web.timeline import Entry, timeline
@@ -62,9 +63,7 @@ def consultation_of(revision: "Revision") -> Consultation | None:
 
 def _chapter(facts: Facts, history: "StudyHistory", revision: "Revision") -> Chapter:
     drafted = revision.products.get(Stage.DRAFT)
-    arrived = [
-        r for r in history.received if r.revision == revision.job.revision and r.kind in ("kept", "corrected")
-    ]
+    arrived = [r for r in history.received if r.revision == revision.job.revision and r.kind in PART_OF_STUDY]
     return Chapter(
         job=revision.job,
         why=why(revision.job),
