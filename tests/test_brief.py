@@ -37,7 +37,7 @@ def test_the_published_prompt_is_kept_word_for_word() -> None:
         " The possible diagnoses are: 'Effusion', 'Pneumothorax', 'Cardiomegaly', 'Consolidation', 'Pneumonia',"
         " 'Atelectasis', 'Mass', 'Nodule', 'No Finding'."
         " The diagnoses of the most similar cases are Effusion,Effusion,Mass,No Finding."
-        " The diagnoses of the specialist models are Mass,Effusion."
+        " The diagnoses of the specialist models are Effusion,Mass."
         " The response should only contain one option. "
     )
 
@@ -112,6 +112,28 @@ def test_options_without_opinions_and_cases_are_the_question_alone() -> None:
 def test_two_specialists_on_one_finding_are_both_quoted() -> None:
     twofold = consultation({"Mass": P}, others=[opinion("Mass", U, "second")])
     assert "lung mass 80 % and 30 %" in brief(twofold, FINDINGS, Mode.MOED, "briefed").prompt
+
+
+def test_each_member_gives_its_own_diagnosis_in_bare_labels_however_unsure_it_is() -> None:
+    classes = {"Mass": (0.45, 0.3), "Effusion": (0.3, 0.5), "No Finding": (0.25, 0.2)}
+    found = {finding.label: replace(finding, exclusive=True) for finding in FINDINGS}
+    opinions = tuple(
+        replace(opinion(label, U, name), finding=found[label], probability=said[n])
+        for n, name in enumerate(("first", "second"))
+        for label, said in classes.items()
+    )
+    asked = replace(consultation({}), opinions=opinions)
+    prompt = brief(asked, tuple(found[label] for label in classes), Mode.MOED, "gsco").prompt
+    assert "The diagnoses of the specialist models are Mass,Effusion." in prompt
+
+
+def test_a_member_that_finds_nothing_says_so_beside_one_that_does() -> None:
+    asked = consultation({"Mass": A}, others=[opinion("Mass", P, "second")])
+    assert "models are No Finding,Mass." in brief(asked, FINDINGS, Mode.MOED, "gsco").prompt
+
+
+def test_without_any_opinion_the_specialists_have_said_none() -> None:
+    assert "models are none." in brief(consultation({}), FINDINGS, Mode.MOED, "gsco").prompt
 
 
 def test_without_a_label_for_it_nothing_found_is_called_no_finding() -> None:

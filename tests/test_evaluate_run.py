@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from gsco_pacs.cli import app
 from gsco_pacs.datasets.registry import data_set
 from gsco_pacs.domain.errors import ConfigError, PermanentError
-from gsco_pacs.domain.findings import Mode, ModelIdentity
+from gsco_pacs.domain.findings import Answer, Briefing, Mode, ModelIdentity
 from gsco_pacs.evaluation.records import AnswerRecord, Generalist, Lines, RunFolder, Variant
 from gsco_pacs.evaluation.running import Chosen, Plan, must_be_the_same, run
 from gsco_pacs.evaluation.spreading import spread
@@ -62,6 +62,20 @@ def test_each_mode_shows_what_it_should_and_an_answer_outside_the_options_is_a_f
     assert rows["generalist, gsco"]["accuracy"]["value"] == rows["rad, gsco"]["macro_f1"]["value"] == 0
     assert (rows["generalist, gsco"]["calls"], rows["moed, gsco"]["calls"]) == (18, 9)
     assert any("cannot be used" in prompt for prompt in prompts)
+
+
+def test_the_second_try_can_name_nothing_but_options_as_in_the_node(tmp_path: Path) -> None:
+    constrained: list[bool] = []
+
+    class Watched(Parrot):
+        def answer(self, briefing: Briefing, pictures: Sequence[Picture]) -> Answer:
+            constrained.append(briefing.constrained)
+            return super().answer(briefing, pictures)
+
+    before = plan(write_cases(tmp_path, 1), [])
+    asked = Plan(before.chosen, (Variant(Mode.GENERALIST, "gsco"),), Watched)
+    run(asked, RunFolder(tmp_path / "run"), silent)
+    assert constrained == [False, True]
 
 
 def test_nothing_is_asked_twice_and_a_new_case_is_asked_alone(tmp_path: Path) -> None:

@@ -53,12 +53,13 @@ def inquiry(
     briefing = brief(consultation, findings, variant.mode, template, record.question)
     if variant.template == PUBLISHED and variant.mode is Mode.GENERALIST and case.prompt:
         digest = hashlib.sha256(case.prompt.encode()).hexdigest()
-        briefing = replace(briefing, prompt=case.prompt, template=PUBLISHED, template_sha256=digest)
+        template = f"{briefing.template}-{PUBLISHED}"
+        briefing = replace(briefing, prompt=case.prompt, template=template, template_sha256=digest)
     return Inquiry(record, case, variant, briefing, findings, consultation)
 
 
 def asked(generalist: Generalist, inquiry: Inquiry) -> AnswerRecord:
-    """The answer; one that is not made of the options is asked for once more, then it is a failure and never a guess."""
+    """The answer; one that is not made of the options is asked for once more, as by the node, and can then name nothing else."""
     begun = time.perf_counter()
     pictures = inquiry.case.images.pictures()
     listener = Overheard(generalist)
@@ -94,9 +95,8 @@ def _diagnosed(generalist: Overheard, inquiry: Inquiry, pictures: Sequence[Pictu
         return first.text, labels, ""
     text = files("gsco_pacs").joinpath("prompts", f"{RETRY}.txt").read_text(encoding="utf-8")
     again = Template(text).substitute(reasons=failure)
-    second = generalist.answer(
-        replace(inquiry.briefing, prompt=f"{inquiry.briefing.prompt}\n{again}"), pictures
-    )
+    prompt = f"{inquiry.briefing.prompt}\n{again}"
+    second = generalist.answer(replace(inquiry.briefing, prompt=prompt, constrained=True), pictures)
     labels, failure = _read(second, inquiry)
     return second.text, labels, failure
 
@@ -115,7 +115,7 @@ def _read(answer: Answer, inquiry: Inquiry) -> tuple[tuple[str, ...], str]:
 
 
 def _reported(generalist: Overheard, inquiry: Inquiry, pictures: Sequence[Picture]) -> _Read:
-    if inquiry.briefing.template == PUBLISHED:  # the paper measures the generalist's own words
+    if inquiry.briefing.template.endswith(PUBLISHED):  # the paper measures the generalist's own words
         said = generalist.answer(inquiry.briefing, pictures).text
         return said, (), "" if said else "nothing was said"
     made = draft(inquiry.briefing, inquiry.consultation, generalist, pictures)

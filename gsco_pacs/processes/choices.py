@@ -20,7 +20,10 @@ def open_destination(name: str, config: Config) -> Destination:
     """The destination called ``name``."""
     settings = config.destinations.get(name)
     if settings is None:
-        raise ConfigError(f"The destination {name!r} is no longer in the configuration.")
+        raise ConfigError(
+            f"The configuration has no destination {name!r} any more. Write it under `destinations` again, "
+            "then retry the job."
+        )
     if isinstance(settings, FolderDestination):
         from gsco_pacs.adapters.folder import Folder
 
@@ -72,7 +75,10 @@ def open_generalist(name: str, config: Config) -> Generalist:
     """The generalist called ``name``, loaded."""
     settings = config.generalists.get(name)
     if settings is None:
-        raise ConfigError(f"The generalist {name!r} is no longer in the configuration.")
+        raise ConfigError(
+            f"The configuration has no generalist {name!r}. Write it under `generalists` or name another: "
+            f"{', '.join(sorted(config.generalists))}."
+        )
     if isinstance(settings, StructuredGeneralist):
         from gsco_pacs.adapters import structured_generalist
 
