@@ -16,7 +16,7 @@ from gsco_pacs.datasets.registry import data_set
 from gsco_pacs.domain.findings import Answer, Briefing, Mode
 from gsco_pacs.evaluation.ablation import ablation_variants
 from gsco_pacs.evaluation.aims import aims
-from gsco_pacs.evaluation.consulting import consulted
+from gsco_pacs.evaluation.consulting import consulted, varied
 from gsco_pacs.evaluation.contenders import TaskData, generalist, specialists, tasks_of, tuned
 from gsco_pacs.evaluation.gating import chosen_gate, gated
 from gsco_pacs.evaluation.overruling import overruling
@@ -161,6 +161,17 @@ def test_exchanged_opinions_mislead_whoever_repeats_them(done: Path) -> None:
     assert half["macro_f1"]["value"] < whole["macro_f1"]["value"]
     assert half["macro_f1"] == half["specialists"]
     assert rows["moed+rad, gsco, 0 similar cases"]["against_base"]["value"] == 0
+
+
+def test_without_probabilities_a_briefing_holds_each_members_own_diagnosis_alone(done: Path) -> None:
+    task = only(done / "run")
+    variant = replace(BOTH, labels_only=True)
+    for record in task.records:
+        opinions = varied(record, variant, task.consultations, task.records).opinions
+        before = task.consultations[record.id].opinions
+        assert {o.probability for o in opinions} == {0.0, 1.0}
+        leading = max(before, key=lambda opinion: opinion.probability).finding
+        assert [o.finding for o in opinions if o.probability] == [leading]
 
 
 def test_scores_are_held_against_thresholds_from_val_as_the_specialists_are(done: Path) -> None:

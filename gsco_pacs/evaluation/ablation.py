@@ -20,7 +20,7 @@ def ablation_variants(template: str, members: int) -> tuple[Variant, ...]:
     found = [replace(base, similar=k) for k in SIMILAR]
     found += [replace(base, members=n) for n in range(1, members)]
     found += [replace(base, corrupted=percent) for percent in CORRUPTED]
-    found += [Variant(Mode.MOED_RAD, "gsco")]
+    found += [replace(base, labels_only=True), Variant(Mode.MOED_RAD, "gsco")]
     return tuple(dict.fromkeys(found))
 
 
@@ -75,6 +75,8 @@ def _part(variant: Variant, base: Variant) -> str:
         return "wording"
     if variant.corrupted:
         return "opinions exchanged"
+    if variant.labels_only:
+        return "labels only"
     return "members" if variant.members else "similar cases"
 
 

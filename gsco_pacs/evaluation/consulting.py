@@ -2,12 +2,13 @@
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from gsco_pacs.datasets.cases import EvaluationCase, Task
-from gsco_pacs.domain.findings import Code, Consultation, Finding
+from gsco_pacs.domain.findings import Code, Consultation, Finding, Opinion
 from gsco_pacs.evaluation.records import CaseRecord, ConsultationRecord, Variant
+from gsco_pacs.grounding.positions import diagnoses
 from gsco_pacs.ports import Specialist
 from gsco_pacs.steps.consult import consult
 from gsco_pacs.steps.recall import recall
@@ -65,6 +66,8 @@ def varied(
     own = consultations[case.id]
     donor = _donor(case, others) if _is_corrupted(case, variant.corrupted) else None
     opinions = (consultations[donor.id] if donor else own).opinions
+    if variant.labels_only:
+        opinions = tuple(_certain(opinions))
     names = tuple(dict.fromkeys(opinion.specialist for opinion in opinions))
     asked = names[: variant.members or None]
     ranks: dict[str, int] = {}
@@ -79,6 +82,13 @@ def varied(
 def shuffled_place(case: CaseRecord, purpose: str) -> str:
     """Orders cases by chance, always in the same way: for samples and exchanges."""
     return hashlib.sha256(f"{purpose}|{case.id}".encode()).hexdigest()
+
+
+def _certain(opinions: Sequence[Opinion]) -> Iterator[Opinion]:
+    """The opinions with nothing left of the probabilities but each member's own diagnosis."""
+    held = diagnoses(opinions)
+    for opinion in opinions:
+        yield replace(opinion, probability=float(opinion in held[opinion.specialist]))
 
 
 def _is_corrupted(case: CaseRecord, percent: int) -> bool:

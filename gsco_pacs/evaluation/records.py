@@ -27,6 +27,8 @@ class Variant:
     """How many of the specialists' members are asked; 0 = all."""
     corrupted: int = 0
     """Per cent of the cases whose opinions are exchanged for those on a case with another truth."""
+    labels_only: bool = False
+    """Whether each member's probabilities are replaced by certainty in its own diagnosis."""
 
     @property
     def name(self) -> str:
@@ -35,6 +37,7 @@ class Variant:
         parts += [f"{self.similar} similar cases"] if self.similar != 10 else []
         parts += [f"{self.members} members"] if self.members else []
         parts += [f"{self.corrupted} % corrupted"] if self.corrupted else []
+        parts += ["labels only"] if self.labels_only else []
         return ", ".join(part for part in parts if part)
 
 

@@ -1,6 +1,6 @@
 """What the specialists together hold on each finding: the measure of every sentence."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -86,6 +86,14 @@ def positions_of(opinions: Iterable[Opinion]) -> Positions:
     return {position.finding.label: position for position in positions}
 
 
+def diagnoses(opinions: Iterable[Opinion]) -> Mapping[str, tuple[Opinion, ...]]:
+    """Member -> what it holds by itself, without a vote: the likeliest class, or all findings from their thresholds on."""
+    said: dict[str, list[Opinion]] = {}
+    for opinion in opinions:
+        said.setdefault(opinion.specialist, []).append(opinion)
+    return {member: _held(own) for member, own in said.items()}
+
+
 def classes(positions: Positions) -> tuple[tuple[Position, ...], ...]:
     """The positions of which exactly one applies, the likeliest first: one group for all members of a bundle."""
     groups: dict[frozenset[str], list[Position]] = {}
@@ -108,6 +116,12 @@ def assessed(positions: Positions, presence: Presence | None = None) -> tuple[Po
         for position in positions.values()
         if not position.finding.normal and presence in (None, position.presence)
     )
+
+
+def _held(own: Sequence[Opinion]) -> tuple[Opinion, ...]:
+    if all(opinion.finding.exclusive for opinion in own):
+        return (max(own, key=lambda opinion: opinion.probability),)
+    return tuple(opinion for opinion in own if opinion.presence is Presence.PRESENT)
 
 
 def _threshold(opinion: Opinion) -> str:

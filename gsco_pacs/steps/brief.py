@@ -3,13 +3,13 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from statistics import fmean
 from string import Template
 
 from gsco_pacs.domain.findings import Briefing, Consultation, Finding, Mode, Opinion, Presence, percent
-from gsco_pacs.grounding.positions import Position, Positions, assessed, classes, positions_of
+from gsco_pacs.grounding.positions import Position, Positions, assessed, classes, diagnoses, positions_of
 
 VERSIONS = {
     name: f"{name}-v1"
@@ -81,13 +81,15 @@ def _values(consultation: Consultation, findings: tuple[Finding, ...]) -> Mappin
     normal = next((finding.label for finding in findings if finding.normal), _NO_FINDING)
     known = {finding.label: finding for finding in findings}
     recalled = [[label for label in case.labels if label in known] or [normal] for case in consultation.cases]
+    held = diagnoses(consultation.opinions).values()
+    diagnosed = [[opinion.finding.label for opinion in own] or [normal] for own in held]
     return {
         "examines": consultation.region or "medical",
         "normal": normal,
         "quoted_options": ", ".join(f"'{label}'" for label in known),
         "words": ", ".join(dict.fromkeys(finding.text for finding in findings if not finding.normal)),
         "rad": ",".join(label for labels in recalled for label in labels) or _NONE,
-        "moed": ",".join(_diagnoses(consultation.opinions, normal)) or _NONE,
+        "moed": ",".join(label for labels in diagnosed for label in labels) or _NONE,
         "similar": _counted(recalled, known),
         "plain_options": ", ".join(known),
         "recalled": str(len(recalled)),
@@ -95,18 +97,6 @@ def _values(consultation: Consultation, findings: tuple[Finding, ...]) -> Mappin
         "ranking": _ranking(consultation.opinions),
         **{presence.value: _estimates(positions, presence) for presence in Presence},
     }
-
-
-def _diagnoses(opinions: Iterable[Opinion], normal: str) -> Iterator[str]:
-    """What each member says by itself, in bare labels: the likeliest class, or all from their thresholds on."""
-    said: dict[str, list[Opinion]] = {}
-    for opinion in opinions:
-        said.setdefault(opinion.specialist, []).append(opinion)
-    for own in said.values():
-        if all(opinion.finding.exclusive for opinion in own):
-            yield max(own, key=lambda opinion: opinion.probability).finding.label
-        else:
-            yield from [o.finding.label for o in own if o.presence is Presence.PRESENT] or [normal]
 
 
 def _counted(recalled: Iterable[list[str]], known: Mapping[str, Finding]) -> str:
