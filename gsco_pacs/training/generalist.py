@@ -90,7 +90,7 @@ def train_generalist(request: GeneralistRequest, progress: Told) -> Path:
     writer = Writer(processor, seen.rows)
     figures = _taught(request, model, writer, seen, tasks, questions, progress)
     write_model(request.out, model, processor)
-    write_card(request.out, asdict(request.recipe), figures, request.bundles)
+    write_card(request.out, {"seed": request.seed, **asdict(request.recipe)}, figures, request.bundles)
     progress(1, 1, as_table(figures))
     return request.out
 

@@ -41,8 +41,9 @@ class Sample:
 class Mixture:
     """How often each kind of prompt is drawn."""
 
-    options: float = 0.78
-    published: float = 0.06
+    options: float = 0.6
+    published: float = 0.24
+    """There the language model decides alone; in ``options`` the arbiter makes up for what it has not learnt."""
     report: float = 0.08
     question: float = 0.08
 
