@@ -54,12 +54,12 @@ def text(path: Path, content: str) -> Path:
 
 
 def medmnist(name: str, file: str, labels: Sequence[Sequence[int]], said: Sequence[Said]) -> Any:
-    """Two images in each split; test has ``labels``, which mean ``said``."""
+    """Two images in each split, of more bytes than a case may have; test has ``labels``, which mean ``said``."""
 
     def write(folder: Path) -> Made:
         arrays: dict[str, Any] = {}
         for split in ("train", "val", "test"):
-            arrays[f"{split}_images"] = np.full((len(labels), 6, 6), 51, np.uint8)
+            arrays[f"{split}_images"] = np.full((len(labels), 64, 64), 51, np.uint8)
             arrays[f"{split}_labels"] = np.array(labels, np.uint8)
         np.savez_compressed(folder / file, **arrays)
         keys = [(split, n) for split in ("train", "val", "test") for n in range(len(labels))]

@@ -4,6 +4,9 @@ import csv
 import json
 import pickle
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import get_args
@@ -12,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gsco_pacs.datasets.arrays import array_of
 from gsco_pacs.datasets.cases import EvaluationCase, Split, Task
 from gsco_pacs.datasets.images import ImageFiles
 from gsco_pacs.datasets.registry import data_set, data_sets
@@ -173,7 +177,7 @@ def test_the_paper_s_data_sets_are_all_there() -> None:
 @pytest.mark.parametrize(
     ("name", "file", "content", "said"),
     [
-        ("pathmnist", "pathmnist_224.npz", b"PK no archive", "is not a MedMNIST archive"),
+        ("pathmnist", "pathmnist_224.npz", b"PK no archive", "is not a NumPy archive"),
         ("slake", "test.json", b"[{", "is not a readable JSON file"),
         ("slake", "test.json", b'[{"qid": 1}]', "an entry without img_name"),
         ("brset", "labels_brset.csv", b"image_id,patient_id\n1,2\n", "has no column diabetic_retinopathy"),
@@ -216,10 +220,41 @@ def test_pmc_vqa_of_version_1_is_read_where_version_2_is_not_unpacked(tmp_path: 
     assert (case.answer, len(case.images.pictures())) == ("Coronal", 1)
 
 
-def test_cases_hold_no_pixels(tmp_path: Path) -> None:
-    LAYOUTS["retoct"](tmp_path)
-    cases = list(data_set("retoct").read(tmp_path, "test"))
-    assert all(len(pickle.dumps(case)) < 2000 for case in cases)
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_cases_hold_no_pixels(name: str, tmp_path: Path) -> None:
+    LAYOUTS[name](tmp_path)
+    assert all(len(pickle.dumps(case)) < 3000 for case in data_set(name).read(tmp_path, "test"))
+
+
+def test_a_case_of_every_data_set_can_be_looked_at_in_another_process(tmp_path: Path) -> None:
+    for name in LAYOUTS:
+        (tmp_path / name).mkdir()
+        LAYOUTS[name](tmp_path / name)
+    cases = [next(data_set(name).read(tmp_path / name, "test")) for name in LAYOUTS]
+    look = (
+        "import pickle, sys; print(*(len(case.images.pictures()) for case in pickle.load(sys.stdin.buffer)))"
+    )
+    seen = subprocess.run(
+        [sys.executable, "-c", look], input=pickle.dumps(cases), capture_output=True, check=True
+    )
+    assert seen.stdout.split() == [str(len(case.images.pictures())).encode() for case in cases]
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_an_archive_is_read_row_by_row_unless_it_is_packed(save: Callable[..., None], tmp_path: Path) -> None:
+    images = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5)
+    save(tmp_path / "breastmnist.npz", test_labels=[[0], [1], [0]], test_images=images)
+    cases = list(data_set("breastmnist").read(tmp_path, "test"))
+    for case, image in zip(cases, images, strict=True):
+        assert case.images.pictures()[0].pixels == pytest.approx(image / 255)
+    kept = array_of(tmp_path / "breastmnist.npz", "test_images")
+    assert isinstance(kept, np.memmap) == (save is np.savez)
+
+
+def test_an_array_of_pickled_objects_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "breastmnist.npz", test_labels=[[0]], test_images=np.array([Path("x")], object))
+    with pytest.raises(ConfigError, match="with an array 'test_images'"):
+        list(data_set("breastmnist").read(tmp_path, "test"))
 
 
 def test_sixteen_bit_images_keep_their_scale(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from gsco_pacs.datasets.arrays import kept_array
 from gsco_pacs.domain.errors import BadObjectError, ConfigError
 from gsco_pacs.pixels.display import display
 from gsco_pacs.pixels.opening import check_size, open_image
@@ -28,17 +29,18 @@ class ImageFiles:
         return tuple(Picture(name, _read(self.folder / name)) for name in self.names)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class ImageRow:
-    """One image of an array of images that many cases share, [n, rows, columns] or [n, rows, columns, 3], 8 bit."""
+    """One image of an array in a file that many cases share, [n, rows, columns] or [n, rows, columns, 3], 8 bit."""
 
     name: str
-    array: NDArray[Any]
+    file: Path
+    member: str
     row: int
 
     def pictures(self) -> tuple[Picture, ...]:
-        """The one picture."""
-        return (Picture(self.name, _shown(np.asarray(self.array[self.row]))),)
+        """The one picture; ConfigError if the array is not there any more."""
+        return (Picture(self.name, _shown(np.asarray(kept_array(self.file, self.member)[self.row]))),)
 
 
 def _read(path: Path) -> NDArray[np.float32]:

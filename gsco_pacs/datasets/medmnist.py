@@ -1,6 +1,5 @@
 """MedMNIST archives (npz) and PatchCamelyon (HDF5): arrays of small images with a number for a label."""
 
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gsco_pacs.datasets.arrays import array_of, outline
 from gsco_pacs.datasets.cases import DataSet, EvaluationCase, Split, Standing, Task
 from gsco_pacs.datasets.files import expected, rows_of
 from gsco_pacs.datasets.images import ImageRow
@@ -23,24 +23,20 @@ _PCAM_SPLIT: dict[Split, str] = {"train": "train", "val": "valid", "test": "test
 
 
 def _read_npz(dataset: DataSet, path: Path, split: Split) -> Iterator[EvaluationCase]:
-    """``path`` is the archive or its folder, where the 224-pixel version goes before the 28-pixel one.
-
-    The images of a split lie in memory, as in MedMNIST's own package: the members are compressed as a whole.
-    """
+    """``path`` is the archive or its folder, where the 224-pixel version goes before the 28-pixel one."""
     file = path if path.is_file() else expected(*(path / name for name in _archives(dataset.name)))
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            images = archive[f"{_NPZ_SPLIT[split]}_images"]
-            labels = archive[f"{_NPZ_SPLIT[split]}_labels"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ConfigError(
-            f"{file} is not a MedMNIST archive with {split}_images and {split}_labels ({type(error).__name__})."
-        ) from error
-    if len(images) != len(labels) or images.dtype != np.uint8:
-        raise ConfigError(f"{file}: {split}_images are not as many 8-bit images as there are labels.")
+    images = f"{_NPZ_SPLIT[split]}_images"
+    labels = array_of(file, f"{_NPZ_SPLIT[split]}_labels")
+    _expect_images(file, images, len(labels))
     for row, label in enumerate(labels.reshape(len(labels), -1)):
         name = f"{dataset.name}/{split}/{row}"
-        yield dataset.diagnosis(name, name, ImageRow(name, images, row), _labels(dataset, file, label))
+        yield dataset.diagnosis(name, name, ImageRow(name, file, images, row), _labels(dataset, file, label))
+
+
+def _expect_images(file: Path, member: str, count: int) -> None:
+    shape, dtype = outline(file, member)
+    if shape[:1] != (count,) or dtype != np.uint8:
+        raise ConfigError(f"{file}: {member} are not as many 8-bit images as there are labels.")
 
 
 def _archives(name: str) -> tuple[str, str]:
@@ -61,28 +57,18 @@ def _labels(dataset: DataSet, file: Path, label: NDArray[Any]) -> list[str]:
 
 
 def _read_pcam(dataset: DataSet, path: Path, split: Split) -> Iterator[EvaluationCase]:
-    """The unpacked HDF5 files; images are read from the file when they are looked at."""
+    """The unpacked HDF5 files."""
     stem = f"camelyonpatch_level_2_split_{_PCAM_SPLIT[split]}"
     slides = [row["wsi"] for row in rows_of(path / f"{stem}_meta.csv", ("wsi",))]
-    images, labels = _hdf5(path / f"{stem}_x.h5", "x"), _hdf5(path / f"{stem}_y.h5", "y")
-    if not len(images) == len(labels) == len(slides):
-        raise ConfigError(f"{path}: {stem}_x.h5, _y.h5 and _meta.csv do not have the same number of rows.")
-    for row, (slide, label) in enumerate(zip(slides, np.ravel(labels), strict=True)):
+    images, labels = path / f"{stem}_x.h5", np.ravel(array_of(path / f"{stem}_y.h5", "y"))
+    _expect_images(images, "x", len(labels))
+    if len(labels) != len(slides):
+        raise ConfigError(f"{path}: {stem}_y.h5 and _meta.csv do not have the same number of rows.")
+    for row, (slide, label) in enumerate(zip(slides, labels, strict=True)):
         name = f"{split}/{row}"
-        yield dataset.diagnosis(name, slide, ImageRow(name, images, row), [dataset.options[int(bool(label))]])
-
-
-def _hdf5(file: Path, member: str) -> Any:
-    try:
-        import h5py  # noqa: PLC0415 - an extra
-    except ImportError:
-        raise ConfigError(
-            "PatchCamelyon needs the package h5py: pip install 'gsco-pacs[evaluate]'."
-        ) from None
-    try:
-        return h5py.File(expected(file))[member]
-    except (OSError, KeyError) as error:
-        raise ConfigError(f"{file} is not an HDF5 file with {member!r} ({type(error).__name__}).") from error
+        yield dataset.diagnosis(
+            name, slide, ImageRow(name, images, "x", row), [dataset.options[int(bool(label))]]
+        )
 
 
 def _mnist(
