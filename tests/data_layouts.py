@@ -201,12 +201,14 @@ def cbis(kind: str) -> Callable[[Path], Made]:
                     }
                 )
                 picture(folder / "jpeg" / series / "1-001.jpg", grey=True)
-                info.append(
-                    {
-                        "image_path": f"CBIS-DDSM/jpeg/{series}/1-001.jpg",
-                        "SeriesDescription": "full mammogram images",
-                    }
-                )
+                if n != 1:  # the second abnormality of a mammogram
+                    described = "full mammogram images" if n else ""  # as it is for some of the real ones
+                    info.append(
+                        {
+                            "image_path": f"CBIS-DDSM/jpeg/{series}/1-001.jpg",
+                            "SeriesDescription": described,
+                        }
+                    )
                 cases[place] = (patient, ("malignant",) if n < 2 else ("benign",))
             table(folder / "csv" / f"{kind}_case_description_{half}_set.csv", rows)
         info.append({"image_path": "CBIS-DDSM/jpeg/9.9/1-001.jpg", "SeriesDescription": "cropped images"})

@@ -204,6 +204,29 @@ def test_a_label_that_no_option_names_is_refused(tmp_path: Path) -> None:
         list(data_set("vindr_mammo").read(tmp_path, "test"))
 
 
+def test_a_mammogram_without_one_image_is_named_and_all_such_are_counted(tmp_path: Path) -> None:
+    LAYOUTS["cbis_mass"](tmp_path)
+    file = tmp_path / "csv" / "dicom_info.csv"
+    file.write_text(file.read_text().replace("1.3.6.1.1/1-001.jpg", "9.9/1-001.jpg"))
+    with pytest.raises(ConfigError, match=r"1 of 2 mammograms.*such as mass-test_P_test_1_LEFT_CC"):
+        list(data_set("cbis_mass").read(tmp_path, "test"))
+
+
+@pytest.mark.parametrize(
+    ("file", "column"),
+    [("labels.csv", "drusens"), ("labels_brset.csv", "drusens"), ("label_brset.csv", "drusen")],
+)
+def test_brset_is_read_under_the_names_of_each_of_its_releases(
+    file: str, column: str, tmp_path: Path
+) -> None:
+    made = LAYOUTS["brset"](tmp_path)
+    content = made.needed.read_text().replace("drusens", column)
+    made.needed.unlink()
+    (tmp_path / file).write_text(content)
+    cases = [case for split in every_case("brset", tmp_path).values() for case in split]
+    assert {case.key: (case.group, said(case)) for case in cases} == made.cases
+
+
 def test_a_pickle_that_would_run_something_is_refused(tmp_path: Path) -> None:
     LAYOUTS["path_vqa"](tmp_path)
     (tmp_path / "pvqa/qas/test/test_qa.pkl").write_bytes(pickle.dumps([Path("x")]))

@@ -1,7 +1,7 @@
 """Data sets of image files with a table of labels: HAM10000, Derm7pt, BRSET, the MedFMC sets and CBIS-DDSM."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -23,12 +23,13 @@ _DERM7PT = ("basal cell carcinoma", "nevus", "melanoma", "miscellaneous", "sebor
 _DERM7PT_OTHER = ("dermatofibroma", "lentigo", "melanosis", "miscellaneous", "vascular lesion")
 _BRSET = (
     "diabetic_retinopathy", "macular_edema", "scar", "nevus", "amd", "vascular_occlusion", "hypertensive_retinopathy",
-    "drusens", "hemorrhage", "retinal_detachment", "myopic_fundus", "increased_cup_disc", "other",
+    "drusen", "hemorrhage", "retinal_detachment", "myopic_fundus", "increased_cup_disc", "other",
 )  # fmt: skip
+_BRSET_DRUSEN = {"labels.csv": "drusens", "labels_brset.csv": "drusens", "label_brset.csv": "drusen"}
+"""The table of labels of the releases 1.0.0, 1.0.1 and 1.0.2 -> how it spells one of its columns."""
 _BRSET_WORDS = {
     name: {
         "amd": "age-related macular degeneration",
-        "drusens": "drusen",
         "increased_cup_disc": "increased cup-to-disc ratio",
         "other": "other disease",
     }.get(name, name.replace("_", " "))
@@ -79,10 +80,12 @@ def _derm_group(diagnosis: str) -> str:
 
 
 def _read_brset(dataset: DataSet, path: Path, split: Split) -> Iterator[EvaluationCase]:
-    for row in rows_of(path / "labels_brset.csv", ("image_id", "patient_id", *_BRSET)):
+    file = expected(*(path / name for name in _BRSET_DRUSEN))
+    columns = {_BRSET_DRUSEN[file.name] if name == "drusen" else name: name for name in _BRSET}
+    for row in rows_of(file, ("image_id", "patient_id", *columns)):
         if drawn_split(row["patient_id"]) == split:
             name = row["image_id"] if "." in row["image_id"] else f"{row['image_id']}.jpg"
-            true = [_BRSET_WORDS[column] for column in _BRSET if _yes(row, column)]
+            true = [_BRSET_WORDS[label] for column, label in columns.items() if _yes(row, column)]
             yield dataset.diagnosis(
                 row["image_id"], row["patient_id"], ImageFiles(path / "fundus_photos", (name,)), true
             )
@@ -124,25 +127,35 @@ def _fmc_patient(name: str) -> str:
 
 def _read_cbis(dataset: DataSet, path: Path, split: Split, *, kind: str) -> Iterator[EvaluationCase]:
     """One case a mammogram, malignant if one of its abnormalities of this kind is."""
-    jpeg = {
-        row["image_path"].split("/")[-2]: "/".join(row["image_path"].split("/")[-2:])
-        for row in rows_of(path / "csv" / "dicom_info.csv", ("image_path", "SeriesDescription"))
-        if row["SeriesDescription"] == "full mammogram images" and row["image_path"].count("/") >= 2
-    }
     file = path / "csv" / f"{kind}_case_description_{'test' if split == 'test' else 'train'}_set.csv"
     mammograms: dict[str, list[Row]] = {}
     for row in rows_of(file, ("patient_id", "pathology", "image file path")):
         if split == "test" or drawn_from_train(split, row["patient_id"]):
             mammograms.setdefault(row["image file path"].strip(), []).append(row)
+    jpeg = _cbis_images(path / "csv" / "dicom_info.csv", list(mammograms))
     for place, rows in mammograms.items():
-        series = PurePosixPath(place).parent.name
-        if series not in jpeg:
-            raise ConfigError(f"{path / 'csv' / 'dicom_info.csv'} has no mammogram of series {series}.")
         malignant = any(row["pathology"] == "MALIGNANT" for row in rows)
         yield dataset.diagnosis(
-            place, rows[0]["patient_id"], ImageFiles(path / "jpeg", (jpeg[series],)),
+            place, rows[0]["patient_id"], ImageFiles(path / "jpeg", (jpeg[place],)),
             ["malignant" if malignant else "benign"],
         )  # fmt: skip
+
+
+def _cbis_images(file: Path, places: Sequence[str]) -> dict[str, str]:
+    """Place of a mammogram (…/study/series/000000.dcm) -> its image, which is alone in the series' folder.
+
+    The table's SeriesDescription is no help: it is empty for some of the mammograms.
+    """
+    series: dict[str, list[str]] = {}
+    for row in rows_of(file, ("image_path",)):
+        image = PurePosixPath(row["image_path"])
+        series.setdefault(image.parent.name, []).append(f"{image.parent.name}/{image.name}")
+    found = {place: series.get(PurePosixPath(place).parent.name, []) for place in places}
+    if lacking := [place for place, images in found.items() if len(images) != 1]:
+        raise ConfigError(
+            f"{file} has none or several images for {len(lacking)} of {len(places)} mammograms, such as {lacking[0]}."
+        )
+    return {place: images[0] for place, images in found.items()}
 
 
 def _fmc(
@@ -184,8 +197,9 @@ TABLES = (
     ),
     DataSet(
         "brset", "BRSET", Task.DIAGNOSIS, "fundus photograph", "retinography", "OOD",
-        layout="`labels_brset.csv`, `fundus_photos/*.jpg`", split="ours, by patient (70 / 10 / 20 %)",
-        source="[PhysioNet brazilian-ophthalmological](https://physionet.org/content/brazilian-ophthalmological/1.0.0/)",
+        layout="`labels.csv` (release 1.0.0), `labels_brset.csv` (1.0.1) or `label_brset.csv` (1.0.2), `fundus_photos/*.jpg`",
+        split="ours, by patient (70 / 10 / 20 %)",
+        source="[PhysioNet brazilian-ophthalmological](https://physionet.org/content/brazilian-ophthalmological/); the paper names 1.0.0",
         reader=_read_brset, options=(*_BRSET_WORDS.values(), _NONE), single=False, normal=_NONE,
     ),
     _fmc("chest", "FMC-Chest", "X-ray", "chest X-ray", (*_FMC_CHEST, _NONE), _NONE),
