@@ -279,7 +279,14 @@ def vqa_rad(folder: Path) -> Made:
         image = f"synpic{n // 3}.jpg"
         picture(folder / "VQA_RAD Image Folder" / image)
         items.append(
-            {"qid": n, "image_name": image, "question": f"How many, {n}?", "answer": n, "phrase_type": kind}
+            {
+                "qid": n,
+                "image_name": image,
+                "question": f"How many, {n}?",
+                "answer": n,
+                "phrase_type": kind,
+                "answer_type": ("OPEN", "CLOSED ")[n % 2],
+            }
         )
         cases[str(n)] = (image, (f"How many, {n}?", str(n)))
     return Made(cases, {"2", "3"}, text(folder / "VQA_RAD Dataset Public.json", json.dumps(items)))
@@ -290,7 +297,8 @@ def slake(folder: Path) -> Made:
     for n, name in enumerate(("train", "validate", "test")):
         image = f"xmlab{n}/source.jpg"
         picture(folder / "imgs" / image)
-        english = {"qid": n, "img_name": image, "question": "Which organ?", "answer": "Liver", "q_lang": "en"}
+        english = {"qid": n, "img_name": image, "question": "Which organ?", "answer": "Liver", "q_lang": "en",
+                   "answer_type": "CLOSED"}  # fmt: skip
         chinese = english | {"qid": 100 + n, "q_lang": "zh"}
         needed = text(folder / f"{name}.json", json.dumps([english, chinese]))
         cases[str(n)] = (image, ("Which organ?", "Liver"))

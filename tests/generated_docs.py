@@ -214,6 +214,9 @@ def datasets() -> str:
             "- Prompts for the generalist alone are published for PCam200, VinDr-SpineXR, reports and PMC-VQA; that of PMC-VQA is "
             "used for every set of questions, and a question with choices ends with them. `evaluate run --template published` uses them word for word; where there "
             "is none, ours are used.",
+            "- Questions. SLAKE and VQA-RAD say themselves which of their questions are closed (`answer_type`), and published figures are "
+            "split by that; of the other sets, of questions in a manifest, and where the type is missing, those are closed that are answered by yes, no "
+            "or a choice. A closed answer that is neither yes nor no must be said as a whole, which is stricter than some published scores.",
             "- CBIS-DDSM: one case a full mammogram, malignant if one of its abnormalities of this kind is. VinDr-Mammo: the BI-RADS "
             "category of the breast, one case an image. Derm7pt: the dermoscopic image, rare diagnoses grouped as its authors do. "
             "IU-Xray and MIMIC-CXR in R2Gen's layout: one case an image, as the paper counts.",

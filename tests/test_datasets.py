@@ -227,6 +227,29 @@ def test_brset_is_read_under_the_names_of_each_of_its_releases(
     assert {case.key: (case.group, said(case)) for case in cases} == made.cases
 
 
+def test_a_question_is_closed_where_its_data_set_says_so_else_where_it_is_answered_by_yes_or_no(
+    tmp_path: Path,
+) -> None:
+    for name in ("slake", "vqa_rad", "path_vqa"):
+        (tmp_path / name).mkdir()
+        LAYOUTS[name](tmp_path / name)
+    closed = {
+        name: [
+            case.closed
+            for cases in every_case(name, tmp_path / name).values()
+            for case in sorted(cases, key=lambda case: case.key)
+        ]
+        for name in ("slake", "vqa_rad", "path_vqa")
+    }
+    assert closed == {"slake": [True] * 3, "vqa_rad": [False, True] * 2, "path_vqa": [True] * 3}
+    file = tmp_path / "slake" / "test.json"
+    for stated, answer, expected in (("OPEN", "Yes", False), ("", "Yes", True), ("", "Liver", False)):
+        (item,) = (item for item in json.loads(file.read_text()) if item["q_lang"] == "en")
+        file.write_text(json.dumps([item | {"answer": answer, "answer_type": stated}]))
+        (case,) = data_set("slake").read(tmp_path / "slake", "test")
+        assert case.closed is expected
+
+
 def test_a_pickle_that_would_run_something_is_refused(tmp_path: Path) -> None:
     LAYOUTS["path_vqa"](tmp_path)
     (tmp_path / "pvqa/qas/test/test_qa.pkl").write_bytes(pickle.dumps([Path("x")]))

@@ -68,7 +68,7 @@ def test_pcam200_is_asked_with_the_published_prompt_of_gsco_word_for_word(tmp_pa
     assert told.briefing.prompt == (
         " You are a helpful medical assistant. Your task is disease diagnosis. You are given a pathology image. "
         "The possible diagnoses are: 'normal', 'tumor'. The diagnoses of the most similar cases are none. "
-        "The diagnoses of the specialist models are no finding. The response should only contain one option. "
+        "The diagnoses of the specialist models are none. The response should only contain one option. "
     )
 
 
@@ -95,6 +95,12 @@ def test_any_of_several_right_answers_counts(tmp_path: Path) -> None:
     record = recorded(next(data_set("vqa_med").read(tmp_path, "test")), "test")
     said = ("a large lipoma", "lipoma", "fatty mass", "a mass", "nothing")
     assert [score(one, record) for one in said] == [1, 1, 1, 0.5, 0]
+
+
+def test_a_closed_answer_that_is_not_yes_or_no_is_scored_as_a_whole(tmp_path: Path) -> None:
+    LAYOUTS["slake"](tmp_path)
+    record = recorded(next(data_set("slake").read(tmp_path, "test")), "test")
+    assert [score(said, record) for said in ("Liver.", "the liver", "no liver")] == [1, 0, 0]
 
 
 def test_the_published_template_puts_the_paper_s_own_prompt_to_the_generalist_alone(tmp_path: Path) -> None:

@@ -57,6 +57,8 @@ class EvaluationCase:
     """Question: the right answer (one of ``options``, if there are any)."""
     also_right: tuple[str, ...] = ()
     """Question: other answers that the data set takes for right."""
+    called_closed: bool | None = None
+    """Question: whether the data set itself calls it closed; None if it does not say."""
     reference: str = ""
     """Report: what the radiologist wrote."""
     prompt: str = ""
@@ -64,7 +66,9 @@ class EvaluationCase:
 
     @property
     def closed(self) -> bool:
-        """Whether a question is answered by yes, no or a choice."""
+        """Whether the data set calls a question closed; where it does not say, whether it is answered by yes, no or a choice."""
+        if self.called_closed is not None:
+            return self.called_closed
         return bool(self.options) or self.answer.casefold() in ("yes", "no")
 
 
@@ -117,13 +121,21 @@ class DataSet:
         )  # fmt: skip
 
     def asked(
-        self, key: str, group: str, images: Images, question: str, answer: str, *also_right: str
+        self,
+        key: str,
+        group: str,
+        images: Images,
+        question: str,
+        answer: str,
+        *also_right: str,
+        closed: bool | None = None,
     ) -> EvaluationCase:
         """A question with a free answer."""
         prompt = self.prompt.replace("$question", question.strip())
         return EvaluationCase(
             key, self.name, group, images, self.task, self.examines,
-            question=question.strip(), answer=answer.strip(), also_right=also_right, prompt=prompt,
+            question=question.strip(), answer=answer.strip(), also_right=also_right, called_closed=closed,
+            prompt=prompt,
         )  # fmt: skip
 
     def reported(self, key: str, group: str, images: Images, reference: str) -> EvaluationCase:

@@ -36,7 +36,7 @@ def _read_rad(dataset: DataSet, path: Path, split: Split) -> Iterator[Evaluation
         test = str(item["phrase_type"]).startswith("test")
         if test if split == "test" else not test and drawn_from_train(split, image):
             images = ImageFiles(path / "VQA_RAD Image Folder", (image,))
-            yield dataset.asked(str(item["qid"]), image, images, str(item["question"]), str(item["answer"]))
+            yield _typed(dataset, item, image, images)
 
 
 def _read_slake(dataset: DataSet, path: Path, split: Split) -> Iterator[EvaluationCase]:
@@ -47,7 +47,15 @@ def _read_slake(dataset: DataSet, path: Path, split: Split) -> Iterator[Evaluati
         if item["q_lang"] == "en":
             image = str(item["img_name"])
             images = ImageFiles(path / "imgs", (image,))
-            yield dataset.asked(str(item["qid"]), image, images, str(item["question"]), str(item["answer"]))
+            yield _typed(dataset, item, image, images)
+
+
+def _typed(dataset: DataSet, item: Mapping[str, Any], image: str, images: ImageFiles) -> EvaluationCase:
+    """A question of VQA-RAD or SLAKE, closed or open as its ``answer_type`` says (some have a blank behind it)."""
+    stated = {"CLOSED": True, "OPEN": False}.get(str(item.get("answer_type", "")).strip().upper())
+    return dataset.asked(
+        str(item["qid"]), image, images, str(item["question"]), str(item["answer"]), closed=stated
+    )
 
 
 def _read_path(dataset: DataSet, path: Path, split: Split) -> Iterator[EvaluationCase]:
