@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import h5py
 import numpy as np
@@ -396,6 +397,35 @@ def indiana(folder: Path) -> Made:
     return Made(cases, None, table(folder / "indiana_reports.csv", reports))
 
 
+def openi(folder: Path) -> Made:
+    cases = {}
+    for n in range(24):
+        names = [f"CXR{n}_IM-0001-{view}" for view in (1001, 2001)] if n != 1 else []
+        sections = {
+            "COMPARISON": "None.",
+            "FINDINGS": f"Lungs < {n} cm & clear." if n else "",
+            "IMPRESSION": "Normal.",
+        }
+        needed = text(folder / "ecgen-radiology" / f"{n}.xml", ecitation(f"CXR{n}", sections, names))
+        for name in names:
+            picture(folder / "NLMCXR_png" / f"{name}.png", grey=True)
+        if n > 1:
+            cases[f"CXR{n}"] = (f"CXR{n}", (f"Lungs < {n} cm & clear.",))
+    return Made(cases, None, needed.parent)
+
+
+def ecitation(uid: str, sections: Mapping[str, str], images: Sequence[str]) -> str:
+    """A report as Open-i gives it."""
+    spoken = (
+        f'<AbstractText Label="{label}">{escape(said)}</AbstractText>' for label, said in sections.items()
+    )
+    shown = (f'<parentImage id="{name}"><caption>Xray Chest</caption></parentImage>' for name in images)
+    return (
+        f'<?xml version="1.0" encoding="utf-8"?>\n<eCitation><uId id="{uid}"/><MedlineCitation><Article><Abstract>'
+        f"{''.join(spoken)}</Abstract></Article></MedlineCitation>{''.join(shown)}</eCitation>\n"
+    )
+
+
 def mimic(folder: Path) -> Made:
     rows, cases = [], {}
     report = "EXAMINATION: CHEST\n\nFINDINGS:\n\nThe lungs\nare clear.\n\nIMPRESSION: Normal.\n"
@@ -455,6 +485,7 @@ LAYOUTS: dict[str, Callable[[Path], Made]] = {
     "omnimedvqa": omnimedvqa,
     "iu_xray": r2gen("images", {"id": "CXR7_IM-0003"}, "CXR7"),
     "iu_xray_kaggle": indiana,
+    "iu_xray_openi": openi,
     "mimic_cxr": mimic,
     "mimic_cxr_r2gen": r2gen("files", {"id": "x", "study_id": 5, "subject_id": 10000001}, "10000001"),
 }  # fmt: skip

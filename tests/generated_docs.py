@@ -219,10 +219,12 @@ def datasets() -> str:
             "or a choice. A closed answer that is neither yes nor no must be said as a whole, which is stricter than some published scores.",
             "- CBIS-DDSM: one case a full mammogram, malignant if one of its abnormalities of this kind is. VinDr-Mammo: the BI-RADS "
             "category of the breast, one case an image. Derm7pt: the dermoscopic image, rare diagnoses grouped as its authors do. "
-            "IU-Xray and MIMIC-CXR in R2Gen's layout: one case an image, as the paper counts.",
+            "IU-Xray and MIMIC-CXR in R2Gen's layout: one case an image, as the paper counts; from Kaggle, Open-i and PhysioNet: one case a study with "
+            "all its views. The reference is always the findings, never the impression.",
             "- FMC-Colon's official lists have 42 specimens in both `train_20` and test, so similar cases must leave out a case's own "
             "specimen, which is its group here. VQA-RAD has questions about the same image in both splits. Path-VQA is read from the pickles of its authors "
-            "(plain data only), not from Parquet.", "",
+            "(plain data only), not from Parquet. IU-Xray in Open-i's layout was tested with real reports of Open-i written into made-up XML, without images; nobody here "
+            "has unpacked its archives.", "",
         ]
     )  # fmt: skip
 

@@ -20,7 +20,7 @@ from gsco_pacs.datasets.cases import EvaluationCase, Split, Task
 from gsco_pacs.datasets.images import ImageFiles
 from gsco_pacs.datasets.registry import data_set, data_sets
 from gsco_pacs.domain.errors import BadObjectError, ConfigError
-from tests.data_layouts import LAYOUTS
+from tests.data_layouts import LAYOUTS, ecitation
 
 
 def write_manifest(folder: Path, labels: list[str]) -> Path:
@@ -156,7 +156,7 @@ def test_a_data_set_in_a_bad_layout_says_what_was_expected_where(name: str, tmp_
     assert str(needed) in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["ham10000", "brset", "iu_xray_kaggle"])
+@pytest.mark.parametrize("name", ["ham10000", "brset", "iu_xray_kaggle", "iu_xray_openi"])
 def test_no_patient_stands_in_two_splits_that_we_draw(name: str, tmp_path: Path) -> None:
     LAYOUTS[name](tmp_path)
     groups = [{case.group for case in cases} for cases in every_case(name, tmp_path).values()]
@@ -185,6 +185,9 @@ def test_the_paper_s_data_sets_are_all_there() -> None:
         ("pcam", "camelyonpatch_level_2_split_test_x.h5", b"no HDF5", "is not an HDF5 file"),
         ("vqa_med", "VQAMed2019Test/VQAMed2019_Test_Questions_w_Ref_Answers.txt", b"a|b\n", "does not have image"),
         ("iu_xray", "annotation.json", b'{"train": []}', "has no list 'test'"),
+        ("iu_xray_openi", "ecgen-radiology/5.xml", b"<eCitation>", "is not a readable XML file"),
+        ("iu_xray_openi", "ecgen-radiology/5.xml", b"<eCitation/>", "has no uId"),
+        ("iu_xray_openi", "ecgen-radiology/5.xml", b'<!DOCTYPE e [<!ENTITY a "b">]><e>&a;</e>', "has a document type"),
     ],
 )  # fmt: skip
 def test_a_malformed_file_is_named(name: str, file: str, content: bytes, said: str, tmp_path: Path) -> None:
@@ -329,3 +332,32 @@ def test_the_real_reports_of_iu_xray_read_in_r2gen_s_layout(shared_data: Path, t
     cases = list(data_set("iu_xray").read(tmp_path, "test"))
     assert len(cases) == 1180  # the paper's count of images, 590 studies
     assert all(case.reference for case in cases)
+
+
+def test_the_real_reports_of_iu_xray_read_in_open_i_s_layout(shared_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "ecgen-radiology").mkdir()
+    lines = (shared_data / "reports_openi" / "reports.jsonl").read_text().splitlines()
+    reports = [json.loads(line) for line in lines[:400]]
+    for report in reports:
+        sections = {"FINDINGS": report["findings"], "IMPRESSION": report["impression"]}
+        file = tmp_path / "ecgen-radiology" / f"{report['id'][3:]}.xml"
+        file.write_text(ecitation(report["id"], sections, report["images"]), encoding="utf-8")
+    cases = {case.key: case for split in every_case("iu_xray_openi", tmp_path).values() for case in split}
+    whole = [report for report in reports if report["findings"].strip() and report["images"]]
+    assert len(cases) == len(whole) > 300
+    for report in whole:
+        case = cases[report["id"]]
+        assert case.reference == " ".join(report["findings"].split())
+        assert case.images == ImageFiles(tmp_path, tuple(f"{name}.png" for name in report["images"]))
+
+
+def test_a_study_of_iu_xray_is_in_the_same_split_from_kaggle_and_from_open_i(tmp_path: Path) -> None:
+    splits = {}
+    for name in ("iu_xray_kaggle", "iu_xray_openi"):
+        (tmp_path / name).mkdir()
+        LAYOUTS[name](tmp_path / name)
+        read = every_case(name, tmp_path / name)
+        splits[name] = {
+            case.key.removeprefix("CXR"): split for split, cases in read.items() for case in cases
+        }
+    assert splits["iu_xray_openi"].items() <= splits["iu_xray_kaggle"].items()

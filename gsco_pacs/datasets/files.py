@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import Element, ParseError, fromstring
 
 from gsco_pacs.datasets.cases import Split
 from gsco_pacs.domain.errors import ConfigError
@@ -51,6 +52,17 @@ def json_of(file: Path) -> Any:
         return json.loads(expected(file).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{file} is not a readable JSON file ({type(error).__name__}).") from error
+
+
+def xml_of(file: Path) -> Element:
+    """The root of an XML file; one with a document type is refused, because that may define entities that grow."""
+    try:
+        text = expected(file).read_text(encoding="utf-8-sig")
+        if "<!DOCTYPE" in text:
+            raise ConfigError(f"{file} has a document type, which no report needs.")
+        return fromstring(text)  # noqa: S314 - entities of its own cannot be defined without a document type
+    except (OSError, UnicodeDecodeError, ParseError) as error:
+        raise ConfigError(f"{file} is not a readable XML file ({type(error).__name__}).") from error
 
 
 def entries(file: Path, items: Any, keys: Sequence[str]) -> Iterator[dict[str, Any]]:

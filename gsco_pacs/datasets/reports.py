@@ -1,4 +1,4 @@
-"""Sets of reports: IU-Xray and MIMIC-CXR, in R2Gen's annotation.json or as their publishers give them."""
+"""Sets of reports: IU-Xray and MIMIC-CXR, in R2Gen's annotation.json or as they are published."""
 
 import re
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from gsco_pacs.datasets.cases import DataSet, EvaluationCase, Split, Task
-from gsco_pacs.datasets.files import drawn_split, entries, expected, json_of, rows_of
+from gsco_pacs.datasets.files import drawn_split, entries, expected, json_of, rows_of, xml_of
 from gsco_pacs.datasets.images import ImageFiles
 from gsco_pacs.domain.errors import BadObjectError, ConfigError
 
@@ -41,6 +41,24 @@ def _read_indiana(dataset: DataSet, path: Path, split: Split) -> Iterator[Evalua
         if row["findings"].strip() and row["uid"] in views and drawn_split(row["uid"]) == split:
             images = ImageFiles(folder, tuple(views[row["uid"]]))
             yield dataset.reported(row["uid"], row["uid"], images, row["findings"])
+
+
+def _read_openi(dataset: DataSet, path: Path, split: Split) -> Iterator[EvaluationCase]:
+    """One case a study with findings, all its views; in the split of the same study in Kaggle's copy."""
+    folder = expected(path / "ecgen-radiology", path / "NLMCXR_reports" / "ecgen-radiology")
+    pictures = path / "NLMCXR_png"
+    for file in sorted(folder.glob("*.xml")):
+        report = xml_of(file)
+        named = report.find("uId")
+        if named is None:
+            raise ConfigError(f"{file} has no uId.")
+        uid = named.get("id", "")
+        names = tuple(f"{image.get('id', '')}.png" for image in report.iter("parentImage"))
+        found = [text for text in report.iter("AbstractText") if text.get("Label") == "FINDINGS"]
+        findings = " ".join(" ".join("".join(text.itertext()).split()) for text in found)
+        if findings and names and drawn_split(uid.removeprefix("CXR")) == split:
+            images = ImageFiles(pictures if pictures.is_dir() else path, names)
+            yield dataset.reported(uid, uid, images, findings)
 
 
 def _read_mimic(dataset: DataSet, path: Path, split: Split) -> Iterator[EvaluationCase]:
@@ -88,6 +106,13 @@ REPORTS = (
         split="ours, by study (70 / 10 / 20 %)",
         source="[Kaggle raddar/chest-xrays-indiana-university](https://www.kaggle.com/datasets/raddar/chest-xrays-indiana-university)",
         reader=_read_indiana, prompt=_PROMPT,
+    ),
+    DataSet(
+        "iu_xray_openi", "IU-Xray (Open-i)", Task.REPORT, "X-ray", "chest X-ray", "–",
+        layout="`ecgen-radiology/*.xml`, `NLMCXR_png/*.png` (or the images beside the folder of reports)",
+        split="ours, by study (70 / 10 / 20 %), the same as Kaggle's copy has here",
+        source="[Open-i](https://openi.nlm.nih.gov/faq#collection), NLMCXR_reports.tgz and NLMCXR_png.tgz",
+        reader=_read_openi, prompt=_PROMPT, tested_on="real content put into this layout",
     ),
     DataSet(
         "mimic_cxr", "MIMIC-CXR", Task.REPORT, "X-ray", "chest X-ray", "ID",
