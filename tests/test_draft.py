@@ -144,6 +144,39 @@ def test_a_diagnosis_that_leaves_a_present_finding_out_disagrees_and_is_not_talk
     assert texts(made)[0] == "Pleural effusion is present; the specialist's estimate is 80 %."
 
 
+@pytest.mark.parametrize("template", ["gsco", "gsco-single"])
+def test_a_diagnosis_that_nothing_is_found_differs_from_what_is_held_uncertain(template: str) -> None:
+    generalist = ScriptedGeneralist(NO_FINDING)
+    made = drafted(consultation({"Effusion": U, "Mass": A, NO_FINDING: U}), generalist, template=template)
+    assert len(generalist.prompts) == 1
+    assert made.disagreements == (
+        "The generalist denies pleural effusion, which is uncertain to chest (0.30).",
+    )
+    assert [(o.sentence, o.reason) for o in made.objections] == [
+        ("No Finding", "denies what the specialists hold uncertain (Effusion)")
+    ]
+    assert texts(made)[0] == "Possible pleural effusion; the specialist's estimate is 30 %."
+
+
+def test_a_diagnosis_that_nothing_is_found_agrees_where_nothing_is_held_even_possible() -> None:
+    made = drafted(
+        consultation({"Effusion": A, NO_FINDING: P}), ScriptedGeneralist(NO_FINDING), template="gsco"
+    )
+    assert (made.disagreements, made.objections) == ((), ())
+
+
+def test_a_diagnosis_of_one_finding_says_nothing_of_another_that_is_uncertain() -> None:
+    made = drafted(consultation({"Effusion": U, "Mass": P}), ScriptedGeneralist("Mass"), template="gsco")
+    assert made.disagreements == ()
+
+
+def test_a_denial_of_what_is_below_its_threshold_but_not_improbable_is_left_unsaid() -> None:
+    held = consultation({"Mass": P}, others=[replace(opinion("Effusion", A), probability=0.09)])
+    made = drafted(held, ScriptedGeneralist("There is a lung mass. There is no pleural effusion."))
+    assert texts(made) == ["There is a lung mass."]
+    assert [objection.sentence for objection in made.objections] == ["There is no pleural effusion."]
+
+
 @pytest.mark.parametrize("text", ["I see Effusion", "Effusion, No Finding", "Influenza"])
 def test_a_diagnosis_outside_the_options_is_an_objection_and_asked_for_again(text: str) -> None:
     generalist = ScriptedGeneralist(text, "Effusion")

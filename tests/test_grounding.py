@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from gsco_pacs.grounding.gate import Gate, Violation
 from gsco_pacs.grounding.labeller import mentions, sentences
 from gsco_pacs.grounding.lexicon import Lexicon, Term
 from gsco_pacs.grounding.options import NotAnOptionError, chosen
-from gsco_pacs.grounding.positions import positions_of
+from gsco_pacs.grounding.positions import DENIED_BELOW, positions_of
 from gsco_pacs.grounding.wording import finding_statements, impression
 from tests.briefing_material import WORDS, answered, opinion
 
@@ -155,6 +156,25 @@ def test_a_sentence_stands_only_if_it_says_what_the_specialists_hold(held: Prese
     assert violations(sentence, Effusion=held) == ({expected} if expected else set())
 
 
+@pytest.mark.parametrize("probability", [0.0, 0.049, 0.05, 0.21])
+def test_gate_and_wording_deny_a_finding_by_name_by_one_rule(probability: float) -> None:
+    held = [replace(opinion("Effusion", A), probability=probability, absent_below=0.211)]
+    positions = positions_of(held)
+    judged = Gate(positions, tuple(WORDS), frozenset()).report(answered("There is no pleural effusion."))
+    deniable = probability < DENIED_BELOW
+    assert positions["Effusion"].presence is A
+    assert {breach.violation for breach in judged.breaches} == (set() if deniable else {Violation.RULED_OUT})
+    assert bool(judged.statements) == bool(finding_statements(positions)) == deniable
+
+
+def test_what_one_specialist_holds_improbable_and_another_does_not_is_not_denied() -> None:
+    held = [opinion("Mass", A), replace(opinion("Mass", A, "second"), probability=0.08)]
+    judged = Gate(positions_of(held), tuple(WORDS), frozenset()).report(answered("There is no lung mass."))
+    assert [breach.objection.reason for breach in judged.breaches] == [
+        "rules out what the specialists hold absent but not improbable (Mass)"
+    ]
+
+
 def test_what_only_a_similar_case_shows_is_called_a_leak() -> None:
     assert violations("There is a lung mass.", recalled=("Mass",), Mass=A) == {Violation.LEAKED}
     assert violations("There is a lung mass.", recalled=("Mass",)) == {Violation.LEAKED}
@@ -171,6 +191,7 @@ def test_a_present_finding_that_is_left_out_is_a_violation() -> None:
 
 def test_calling_the_chest_normal_denies_what_is_present() -> None:
     assert violations("Normal chest.", Effusion=P) == {Violation.SWEEPING, Violation.DENIED}
+    assert violations("Normal chest.", Effusion=U) == {Violation.SWEEPING, Violation.PLAYED_DOWN}
     assert violations("The lungs are clear.", Effusion=A) == {Violation.SWEEPING}
 
 

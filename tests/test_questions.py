@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
@@ -128,6 +129,18 @@ def test_without_a_language_model_a_finding_that_is_named_is_answered_from_the_o
 )
 def test_the_structured_generalist_says_no_more_than_the_opinions(question: str, said: str) -> None:
     assert replied(question, StructuredGeneralist()).text.startswith(said)
+
+
+def test_the_structured_generalist_calls_no_finding_absent_that_is_not_improbable() -> None:
+    found = consultation(study_of([header()], 1))
+    doubted = replace(
+        found,
+        opinions=tuple(
+            replace(each, probability=0.2) for each in found.opinions if each.finding.label == "Pneumothorax"
+        ),
+    )
+    told = answer_question("Any pneumothorax?", doubted, [], StructuredGeneralist())
+    assert told.text.startswith("Pneumothorax is below its threshold to cxr_findings (0.20).")
 
 
 def test_the_generalist_is_told_the_opinions_the_cases_and_the_question_and_shown_what_was_read(

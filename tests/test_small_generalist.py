@@ -19,6 +19,8 @@ from gsco_pacs.adapters.small_generalist import WEIGHTS, SmallGeneralist
 from gsco_pacs.adapters.transformers_generalist import TransformersGeneralist
 from gsco_pacs.domain.errors import ConfigError
 from gsco_pacs.domain.findings import Briefing, Mode, Presence
+from gsco_pacs.grounding.gate import Gate
+from gsco_pacs.grounding.positions import positions_of
 from gsco_pacs.ports import Picture
 from gsco_pacs.training.eyes import Seen
 from gsco_pacs.training.generalist import GeneralistRequest, train_generalist
@@ -30,7 +32,7 @@ from gsco_pacs.training.generalist_tasks import DiagnosisTask, Heard, Known, is_
 from gsco_pacs.training.index import build_index
 from gsco_pacs.training.learning import Recipe as SpecialistRecipe
 from gsco_pacs.training.specialist import TrainingRequest, train_specialist
-from tests.briefing_material import FINDINGS, consultation, opinion
+from tests.briefing_material import FINDINGS, answered, consultation, opinion
 from tests.made_up_data import LABELS, write_data
 from tests.tiny_checkpoints import build, gsco_small
 
@@ -104,6 +106,20 @@ def test_the_report_that_is_taught_says_what_the_gate_lets_stand() -> None:
     shown = image("a.png", "Pneumothorax")
     assert report(task(), shown, heard, Mode.MOED) == "There is pleural effusion. Possible pneumothorax."
     assert report(task(), shown, heard, Mode.RAD) == "There is pneumothorax. There is no pleural effusion."
+
+
+@pytest.mark.parametrize("effusion", [0.01, 0.049, 0.05, 0.09, 0.3, 0.8])
+def test_what_is_taught_of_opinions_stands_at_the_gate_word_for_word(effusion: float) -> None:
+    told = [replace(opinion("Effusion", A), probability=effusion), opinion("Pneumothorax", A)]
+    text = report(task(), image("a.png"), Heard(tuple(told), ()), Mode.MOED)
+    judged = Gate(positions_of(told), OPTIONS, frozenset()).report(answered(text))
+    assert (judged.breaches, " ".join(each.text for each in judged.statements)) == ((), text)
+
+
+def test_where_a_report_could_say_nothing_another_sample_is_drawn() -> None:
+    mute = Heard((replace(opinion("Effusion", A), probability=0.09),), ())
+    donors = tuple(replace(donor, heard=mute) for donor in task().donors)
+    assert all(sample.answer[0] for sample in drawn(replace(task(), donors=donors), Mixture(0, 0, 1, 0), 30))
 
 
 def test_training_and_the_node_find_the_same_likelihoods(tmp_path: Path) -> None:

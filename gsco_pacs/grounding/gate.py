@@ -37,6 +37,7 @@ class Violation(StrEnum):
     OVERSTATED = "states what the specialists hold uncertain"
     UNDERSTATED = "doubts what the specialists hold present"
     PLAYED_DOWN = "denies what the specialists hold uncertain"
+    RULED_OUT = "rules out what the specialists hold absent but not improbable"
     DENIED = "denies what the specialists hold present"
     OMITTED = "leaves out what the specialists hold present"
     INVENTED = "states or suspects what the specialists hold absent"
@@ -72,7 +73,8 @@ VERDICTS: Mapping[tuple[Presence, Presence | None], Violation | None] = {
     (_A, _A): None,
     (_A, None): Violation.UNSUPPORTED,
 }
-"""(what the sentence says, what the specialists hold or None) -> None if the sentence stands."""
+"""(what the sentence says, what the specialists hold or None) -> None if the sentence stands; a denial must also be one
+that a position allows (``Position.deniable``)."""
 
 _DISPUTES = {
     Violation.OVERSTATED: "The generalist states {words}, which is uncertain to {holders}.",
@@ -177,7 +179,9 @@ class Gate:
         breaches = [
             breach for label in findings for breach in self._verdict(answer.text, label, Presence.PRESENT)
         ]
-        if not (single and findings):
+        if normal:
+            breaches += self._nothing_there(answer.text)
+        elif not single:
             silent = [p for p in assessed(self._positions, Presence.PRESENT) if p.finding.label not in named]
             breaches += [Breach(Violation.DENIED, answer.text, p.finding.label) for p in silent]
         return Gated((), tuple(findings), tuple(breaches))
@@ -193,7 +197,8 @@ class Gate:
 
     def _objections(self, sentence: str, claims: tuple[Mention, ...]) -> Iterator[Breach]:
         if _SWEEPING.search(_without(sentence, claims)):
-            yield from self._sweeping(sentence)
+            yield Breach(Violation.SWEEPING, sentence)
+            yield from self._nothing_there(sentence)
             return
         if not claims:
             yield Breach(Violation.SILENT, sentence)
@@ -208,16 +213,20 @@ class Gate:
             yield Breach(Violation.UNREADABLE, sentence)
         yield from (Breach(Violation.FORM, sentence, detail=str(fault)) for fault in faults(sentence, claims))
 
-    def _sweeping(self, sentence: str) -> Iterator[Breach]:
-        yield Breach(Violation.SWEEPING, sentence)
-        for position in assessed(self._positions, Presence.PRESENT):
-            yield Breach(Violation.DENIED, sentence, position.finding.label)
+    def _nothing_there(self, sentence: str) -> Iterator[Breach]:
+        """What ``sentence``, which says that all is normal, denies."""
+        for position in assessed(self._positions):
+            violation = VERDICTS[Presence.ABSENT, position.presence]
+            if violation:
+                yield Breach(violation, sentence, position.finding.label)
 
     def _verdict(self, sentence: str, label: str, presence: Presence) -> Iterator[Breach]:
         position = self._positions.get(label)
         violation = VERDICTS[presence, position.presence if position else None]
         if violation in (Violation.INVENTED, Violation.UNSUPPORTED) and presence is not Presence.ABSENT:
             violation = Violation.LEAKED if label in self._recalled else violation
+        if position and presence is position.presence is Presence.ABSENT and not position.deniable:
+            violation = Violation.RULED_OUT
         if violation:
             yield Breach(violation, sentence, label)
 

@@ -7,6 +7,9 @@ from statistics import fmean
 from gsco_pacs.domain.findings import Finding, Opinion, Presence
 from gsco_pacs.grounding.concepts import Section, section_of
 
+DENIED_BELOW = 0.05
+"""Only what is less probable than this is denied by name: a missed threshold alone does not rule a finding out."""
+
 
 @dataclass(frozen=True)
 class Position:
@@ -32,6 +35,11 @@ class Position:
             if Presence.PRESENT in held and Presence.ABSENT not in held
             else Presence.UNCERTAIN
         )
+
+    @property
+    def deniable(self) -> bool:
+        """Whether a report may say that it is not there: all hold it absent, and to none it is probable enough to matter."""
+        return self.presence is Presence.ABSENT and self.probability < DENIED_BELOW
 
     @property
     def disputed(self) -> bool:

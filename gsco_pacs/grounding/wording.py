@@ -13,8 +13,6 @@ from gsco_pacs.grounding.concepts import concept_of
 from gsco_pacs.grounding.positions import Position, Positions, assessed, classes, side_by_side
 
 NAME = "structured"
-DENIED_BELOW = 0.05
-"""Only what is at most this probable is denied by name: a missed threshold alone does not rule a finding out."""
 
 DOUBTS = 5
 """At most so many findings are called possible by name; all of them stand among the opinions."""
@@ -153,8 +151,8 @@ def _percents(position: Position, conjunction: str) -> str:
 
 
 def _negatives(absent: Iterable[Position]) -> Iterable[Statement]:
-    improbable = [p for p in absent if all(opinion.probability < DENIED_BELOW for opinion in p.opinions)]
-    ranked = sorted(improbable, key=lambda position: not _worth_denying(position))[:NEGATIVES]
+    deniable = [position for position in absent if position.deniable]
+    ranked = sorted(deniable, key=lambda position: not _worth_denying(position))[:NEGATIVES]
     if ranked:
         yield _listing("No ", tuple(ranked), Presence.ABSENT, " identified", "or")
 

@@ -71,7 +71,8 @@ def _held(positions: Positions, label: str) -> Statement:
         return positive_statement(position)
     if position.presence is Presence.UNCERTAIN:
         return uncertain_statement(position)
-    text = f"{position.finding.text} is held absent by {position.holders}."
+    held = "is held absent by" if position.deniable else "is below its threshold to"
+    text = f"{position.finding.text} {held} {position.holders}."
     return Statement(text[:1].upper() + text[1:], (label,), Presence.ABSENT, position.basis)
 
 

@@ -86,7 +86,9 @@ class Sampler:
         briefing = brief(task.consultation(heard), self._ordered(task), mode, template)
         shown = None if self._random.random() < BLIND and mode is not Mode.GENERALIST else image.path
         if kind == "briefed":
-            return Sample(shown, briefing.prompt, (report(task, image, heard, mode),))
+            text = report(task, image, heard, mode)
+            # Where all is below its threshold and nothing deniable there is nothing to write: another one is drawn.
+            return Sample(shown, briefing.prompt, (text,)) if text else self._diagnosis(kind)
         if kind == "options":
             return Sample(shown, briefing.prompt, image.labels, briefing.options, task.single)
         return Sample(shown, briefing.prompt, (",".join(_in_order(briefing, image)),))
@@ -140,10 +142,14 @@ def asked(question: str) -> str:
 
 
 def report(task: DiagnosisTask, image: LabelledImage, heard: Heard, mode: Mode) -> str:
-    """The sentences that the gate lets stand: what the opinions hold if they are shown, else what is true."""
+    """The sentences that the gate lets stand: what the opinions hold if they are shown, else what is true.
+
+    Like any report it denies only what is deniable: a finding below its threshold may go unsaid.
+    """
     if mode.opinions_shown:
         positions = positions_of(heard.opinions)
         held = {presence: [p.finding.text for p in assessed(positions, presence)] for presence in Presence}
+        held[Presence.ABSENT] = [p.finding.text for p in assessed(positions) if p.deniable]
     else:
         named = [f for f in task.findings if not f.normal]
         held = {Presence.PRESENT: [f.text for f in named if f.label in image.labels], Presence.UNCERTAIN: []}
