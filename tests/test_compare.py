@@ -18,7 +18,16 @@ from gsco_pacs.adapters.prior_studies import PriorStudies
 from gsco_pacs.adapters.structured_generalist import StructuredGeneralist
 from gsco_pacs.consultation import Drafted, consult_stage, draft_stage
 from gsco_pacs.domain.completeness import Decision
-from gsco_pacs.domain.findings import Consultation, Finding, ObjectKind, Opinion, Presence
+from gsco_pacs.domain.findings import (
+    Consultation,
+    Finding,
+    Measurement,
+    ModelIdentity,
+    ObjectKind,
+    Opinion,
+    Presence,
+    Segment,
+)
 from gsco_pacs.domain.job import Stage
 from gsco_pacs.domain.priors import ImageReference, Prior
 from gsco_pacs.domain.study import StoredFile
@@ -30,10 +39,13 @@ from gsco_pacs.steps.compare import compare
 from gsco_pacs.testing.phantoms import make_dx
 from tests.draft_material import CARDIOMEGALY, CXR, DX, EDEMA, EFFUSION, NORMAL, parts
 from tests.recorded_node import MATCHING, RecordedNode
+from tests.segmentation_material import HIPPOCAMPUS
 from tests.test_saliency import Pointer
 
 DAY = "2026-03-01"
 FINDINGS = (EFFUSION, CARDIOMEGALY, EDEMA)
+UNCHANGED = f"No finding assessed in both studies is held otherwise than in the study of {DAY}; size and extent were not compared."  # fmt: skip
+ORDER = {"present": 0, "possible": 1, "absent": 2, "threshold": 2}
 IMAGE = ImageReference("1.2.840.1.1", DX, "1.2.840.1.1.1")
 
 
@@ -57,10 +69,14 @@ def held(probability: float) -> Presence:
 
 
 def test_a_change_is_told_with_the_day_and_both_estimates() -> None:
-    assert said({EFFUSION: 0.31, EDEMA: 0.7, CARDIOMEGALY: 0.2}, {EFFUSION: 0.83, EDEMA: 0.05, CARDIOMEGALY: 0.3}) == (
+    assert said({EFFUSION: 0.31, EDEMA: 0.7, CARDIOMEGALY: 0.2}, {EFFUSION: 0.83, EDEMA: 0.04, CARDIOMEGALY: 0.3}) == (
         "Compared with the study of 2026-03-01: pleural effusion, possible then (31 %), is present now (83 %); "
-        "pulmonary edema, present then (70 %), is absent now (5 %).",
+        "pulmonary edema, present then (70 %), is absent now (4 %).",
     )  # fmt: skip
+
+
+def test_what_only_misses_its_threshold_now_is_not_called_absent() -> None:
+    assert said({EDEMA: 0.7}, {EDEMA: 0.09})[0].endswith("is below its threshold now (9 %).")
 
 
 ESTIMATES = st.lists(st.floats(0, 1), min_size=3, max_size=3)
@@ -75,17 +91,15 @@ def test_exactly_what_is_held_otherwise_is_named_and_what_is_present_now_comes_f
         finding for finding, old, new in zip(FINDINGS, then, now, strict=True) if held(old) is not held(new)
     }
     assert {finding for finding in FINDINGS if finding.text in sentence} == changed
-    assert (sentence == f"No assessed finding has changed since the study of {DAY}.") == (not changed)
+    assert (sentence == UNCHANGED) == (not changed)
     presences = [
         part.split(" now (")[0].rsplit(" ", 1)[1] for part in sentence.split("; ") if " now (" in part
     ]
-    assert presences == sorted(presences, key=["present", "possible", "absent"].index)
+    assert presences == sorted(presences, key=lambda word: ORDER[word])
 
 
 def test_that_nothing_was_found_is_no_finding_that_changes() -> None:
-    assert said({NORMAL: 0.9, EDEMA: 0.01}, {NORMAL: 0.01, EDEMA: 0.02}) == (
-        f"No assessed finding has changed since the study of {DAY}.",
-    )
+    assert said({NORMAL: 0.9, EDEMA: 0.01}, {NORMAL: 0.01, EDEMA: 0.02}) == (UNCHANGED,)
 
 
 def test_many_changes_are_counted_after_the_first_five() -> None:
@@ -95,12 +109,113 @@ def test_many_changes_are_counted_after_the_first_five() -> None:
     assert sentence.endswith("; 3 more.")
 
 
+LOW, MIDDLE, HIGH = (replace(EDEMA, label=f"G{n}", text=f"grade {n}", exclusive=True) for n in (1, 2, 3))
+
+
 def test_of_findings_that_exclude_one_another_the_likeliest_ones_are_compared() -> None:
-    low, high = (replace(EDEMA, label=f"G{n}", text=f"grade {n}", exclusive=True) for n in (1, 3))
+    low, high = LOW, HIGH
     assert said({low: 0.6, high: 0.4}, {low: 0.3, high: 0.7}) == (
         "Compared with the study of 2026-03-01: grade 1 (60 %) was likeliest then, grade 3 (70 %) is now.",
     )
-    assert said({low: 0.6, high: 0.4}, {low: 0.51, high: 0.49})[0].startswith("No assessed finding")
+    assert said({low: 0.6, high: 0.4}, {low: 0.51, high: 0.49}) == (UNCHANGED,)
+
+
+def test_a_class_that_was_only_possible_and_is_most_likely_now_is_told() -> None:
+    assert said({HIGH: 0.36, LOW: 0.34, MIDDLE: 0.3}, {HIGH: 0.95, LOW: 0.03, MIDDLE: 0.02}) == (
+        "Compared with the study of 2026-03-01: grade 3, possible then (36 %), is most likely now (95 %); "
+        "grade 1, possible then (34 %), is absent now (3 %); grade 2, possible then (30 %), is absent now (2 %).",
+    )
+
+
+def test_a_class_beside_the_likeliest_that_has_become_possible_is_told() -> None:
+    assert said({LOW: 0.95, HIGH: 0.05}, {LOW: 0.6, HIGH: 0.4}) == (
+        "Compared with the study of 2026-03-01: grade 3, below its threshold then (5 %), is possible now (40 %).",
+    )
+
+
+OTHER = ModelIdentity("other_findings", "2.0.0", "ef" * 32)
+MASS = replace(EDEMA, label="Mass", text="lung mass")
+
+
+def by_two(mass: float | None) -> Consultation:
+    """What two specialists found: the second did not assess anything if ``mass`` is None."""
+    first = consultation({EFFUSION: 0.9}, specialists=(CXR, OTHER))
+    second = () if mass is None else (Opinion(OTHER.name, MASS, mass, 0.1, 0.5, "1.2"),)
+    return replace(first, opinions=(*first.opinions, *second))
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "said"),
+    [
+        (None, 0.9, "other_findings 2.0.0 did not assess the study of 2026-03-01, which was read by cxr_findings 1.0.0, so "
+         "what was found now cannot be compared: lung mass present (90 %)."),
+        (None, 0.01, "other_findings 2.0.0 did not assess the study of 2026-03-01, which was read by cxr_findings 1.0.0, so "
+         "what was found now cannot be compared."),
+        (0.9, None, "other_findings 2.0.0 did not assess this study, so what was found in that of 2026-03-01 cannot be "
+         "compared: lung mass present (90 %)."),
+    ],
+)  # fmt: skip
+def test_what_was_strange_to_a_specialist_in_one_study_is_not_compared_and_the_draft_says_so(
+    then: float | None, now: float | None, said: str
+) -> None:
+    made = compare(by_two(now), [Prior("1.2.840.1", DAY, by_two(then), (IMAGE,))])
+    assert made is not None
+    assert made.sentences == (UNCHANGED, said)
+
+
+def test_where_every_image_was_strange_nothing_is_called_unchanged() -> None:
+    made = compare(consultation({EFFUSION: 0.3}), [prior({})])
+    assert made is not None
+    assert made.sentences == (
+        "cxr_findings 1.0.0 did not assess the study of 2026-03-01, so what was found now cannot be compared: "
+        "pleural effusion possible (30 %).",
+    )
+
+
+FRONT, BACK = (
+    Segment(replace(EDEMA, label=name, text=f"{name} hippocampus"), HIPPOCAMPUS, None, (1, 2, 3), (300, 4000))
+    for name in ("anterior", "posterior")
+)
+
+
+def measured(*volumes: tuple[float, float], model: ModelIdentity = OTHER) -> Consultation:
+    """The volumes of front and back in each series of a study."""
+    found = tuple(
+        Measurement(model.name, segment, size, f"1.{series}", place)
+        for series, sizes in enumerate(volumes)
+        for place, (segment, size) in enumerate(zip((FRONT, BACK), sizes, strict=True), start=1)
+    )
+    return Consultation((model,), ("1.2",), (), (), (), region="brain", measurements=found)
+
+
+def test_volumes_are_told_then_and_now_with_their_difference() -> None:
+    made = compare(measured((1200, 1500)), [Prior("1.2.840.1", DAY, measured((2600, 1500)), (IMAGE,))])
+    assert made is not None
+    assert made.sentences == (
+        "Measured volumes compared with the study of 2026-03-01: "
+        "anterior hippocampus 2.60 mL then, 1.20 mL now (-1.40 mL, -54 %); "
+        "posterior hippocampus 1.50 mL then, 1.50 mL now (+0.00 mL, +0 %). "
+        "How far two measurements of the same structure differ is not known.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("then", "said"),
+    [
+        (measured((2600, 1500), (1300, 1400)),
+         "A study holds several volumes that other_findings measured, so they were not compared with those of 2026-03-01."),
+        (measured((2600, 1500), model=replace(OTHER, version="1.0.0", sha256="00" * 32)),
+         "other_findings 2.0.0 did not assess the study of 2026-03-01, which was read by other_findings 1.0.0, so what was "
+         "found now cannot be compared."),
+        (measured(), "other_findings 2.0.0 did not assess the study of 2026-03-01, so what was found now cannot be compared."),
+    ],
+)  # fmt: skip
+def test_volumes_without_a_counterpart_are_not_compared_and_the_draft_says_so(
+    then: Consultation, said: str
+) -> None:
+    made = compare(measured((1200, 1500)), [Prior("1.2.840.1", DAY, then, (IMAGE,))])
+    assert made is not None
+    assert made.sentences == (said,)
 
 
 def test_another_build_of_a_specialist_is_not_compared_and_the_draft_says_so() -> None:
@@ -108,7 +223,8 @@ def test_another_build_of_a_specialist_is_not_compared_and_the_draft_says_so() -
     made = compare(consultation({EFFUSION: 0.9}), [prior({EFFUSION: 0.05}, specialists=(older,))])
     assert made is not None
     assert made.sentences == (
-        "The study of 2026-03-01 was read by cxr_findings 0.9.0: what cxr_findings 1.0.0 holds now cannot be compared with it.",
+        "cxr_findings 1.0.0 did not assess the study of 2026-03-01, which was read by cxr_findings 0.9.0, so what was "
+        "found now cannot be compared: pleural effusion present (90 %).",
     )
 
 
@@ -118,7 +234,7 @@ def test_the_newest_study_of_the_same_region_is_taken_and_without_one_nothing_is
     made = compare(consultation({EFFUSION: 0.9}), [knee, newer, older])
     assert made is not None
     assert made.study_date == "2026-02-02"
-    assert made.sentences[0].startswith("No assessed finding")
+    assert made.sentences[0].startswith("No finding assessed in both")
     assert compare(consultation({EFFUSION: 0.9}), [knee]) is None
 
 
