@@ -56,7 +56,8 @@ def compare(consultation: Consultation, priors: Sequence[Prior]) -> Comparison |
 
 def _heard(consultation: Consultation) -> set[str]:
     """Who found something out: not one to whom every image was strange."""
-    return {each.specialist for each in (*consultation.opinions, *consultation.measurements)}
+    opinions = {opinion.specialist for opinion in consultation.opinions}
+    return opinions | {measurement.specialist for measurement in consultation.measurements}
 
 
 def _positions(consultation: Consultation, names: Collection[str]) -> Positions:
