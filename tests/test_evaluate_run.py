@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from gsco_pacs.cli import app
+from gsco_pacs.datasets.cases import Task
 from gsco_pacs.datasets.registry import data_set
 from gsco_pacs.domain.errors import ConfigError, PermanentError
 from gsco_pacs.domain.findings import Answer, Briefing, Mode, ModelIdentity
+from gsco_pacs.evaluation.contenders import tasks_of
+from gsco_pacs.evaluation.page import tables
 from gsco_pacs.evaluation.records import AnswerRecord, Generalist, Lines, RunFolder, Variant
 from gsco_pacs.evaluation.running import Chosen, Plan, must_be_the_same, run
 from gsco_pacs.evaluation.spreading import spread
@@ -92,20 +96,91 @@ def test_nothing_is_asked_twice_and_a_new_case_is_asked_alone(tmp_path: Path) ->
 def test_a_changed_specialist_is_consulted_anew_and_only_changed_briefings_are_asked_again(
     tmp_path: Path,
 ) -> None:
-    class Newer(Guesser):
-        identity = ModelIdentity("guesser", "2", "c" * 64)
-
-        def look(self, pictures: Sequence[Picture]) -> tuple[Look, ...]:
-            return tuple(Look((0.7, 0.2, 0.1), look.features) for look in super().look(pictures))
-
     prompts: list[str] = []
     before = plan(write_cases(tmp_path), prompts)
     run(before, RunFolder(tmp_path / "run"), silent)
     first = len(prompts)
-    after = Plan((Chosen("test", before.chosen[0].cases, lambda: (Newer(),)),), MODES, before.open_generalist)
-    run(after, RunFolder(tmp_path / "run"), silent)
+    run(consulting(before, Newer()), RunFolder(tmp_path / "run"), silent)
     changed = [n for n in range(9) if (n % 3 + (n % 4 == 3)) % 3 != 0]
     assert len(prompts) == first + len(changed) * (1 + 1 + 2)  # moed, moed+rad, and rad with its retry
+
+
+class Newer(Guesser):
+    """The guesser after more training: always for the first label."""
+
+    identity = ModelIdentity("guesser", "2", "c" * 64)
+
+    def look(self, pictures: Sequence[Picture]) -> tuple[Look, ...]:
+        return tuple(Look((0.7, 0.2, 0.1), look.features) for look in super().look(pictures))
+
+
+def consulting(before: Plan, *specialists: Guesser) -> Plan:
+    """``before`` with other specialists."""
+    return replace(before, chosen=(replace(before.chosen[0], open_specialists=lambda: specialists),))
+
+
+def test_the_specialists_that_a_run_names_last_are_those_that_count(tmp_path: Path) -> None:
+    before, folder = plan(write_cases(tmp_path, 3), []), RunFolder(tmp_path / "run")
+    for specialist in (Guesser(), Newer(), Guesser()):
+        run(consulting(before, specialist), folder, silent)
+    (task,) = tasks_of(folder)
+    assert {c.specialists[0].version for c in task.consultations.values()} == {"1"}
+
+
+def test_a_report_is_made_anew_from_other_opinions_whatever_its_prompt_shows(tmp_path: Path) -> None:
+    before, folder = (
+        replace(plan(write_cases(tmp_path, 3), []), variants=MODES[:2]),
+        RunFolder(tmp_path / "run"),
+    )
+    cases = tuple(replace(case, task=Task.REPORT, reference="Glioma.") for case in before.chosen[0].cases)
+    before = replace(before, chosen=(replace(before.chosen[0], cases=cases),))
+    for specialist in (Guesser(), Newer(), Newer()):
+        run(consulting(before, specialist), folder, silent)
+    texts = [answer.text for answer in folder.answers]
+    assert len(texts) == 2 * 3 * 2
+    assert ["70 %" in text for text in texts] == [False] * 6 + [True] * 6
+
+
+def test_the_answers_of_a_run_from_before_reports_had_a_second_key_hold(tmp_path: Path) -> None:
+    prompts: list[str] = []
+    asked, folder = plan(write_cases(tmp_path), prompts), RunFolder(tmp_path / "run")
+    run(asked, folder, silent)
+    for name, key in (("answers", "consultation_sha256"), ("consultations", "failure")):
+        lines = [json.loads(line) for line in (folder.path / f"{name}.jsonl").read_text().splitlines()]
+        old = [json.dumps({k: v for k, v in line.items() if k != key}) + "\n" for line in lines]
+        (folder.path / f"{name}.jsonl").write_text("".join(old))
+    first = len(prompts)
+    run(asked, folder, silent)
+    assert len(prompts) == first
+
+
+def test_a_case_that_cannot_be_read_is_counted_and_asked_once_it_can_be(tmp_path: Path) -> None:
+    prompts: list[str] = []
+    told: list[str] = []
+    asked, folder = plan(write_cases(tmp_path), prompts), RunFolder(tmp_path / "run")
+    whole = (tmp_path / "mr" / "2.png").read_bytes()
+    (tmp_path / "mr" / "2.png").write_bytes(whole[:50])
+    for _ in range(2):
+        run(asked, folder, lambda _done, _steps, line: told.append(line))
+    assert [line for line in told if line] == [told[2]] * 2
+    assert told[2].startswith("manifest/mr|test|mr/2.png could not be read: 2.png is not a readable image")
+    assert len(list(folder.consultations)) == 9
+    (made,) = summary([folder.path])["runs"]
+    assert (made["unread"], made["tasks"][0]["n"]) == ([{"dataset": "manifest/mr", "n": 1}], 8)
+    assert "| manifest/mr | 1 |" in tables({"runs": [made]})
+    first = len(prompts)
+    (tmp_path / "mr" / "2.png").write_bytes(whole)
+    run(asked, folder, silent)
+    assert len(prompts) == first + 2 + 1 + 2 + 1
+    assert [len(task.asked) for task in tasks_of(folder)] == [9]
+
+
+def test_a_file_that_breaks_after_the_consultation_takes_its_case_out(tmp_path: Path) -> None:
+    asked, folder = plan(write_cases(tmp_path, 4), []), RunFolder(tmp_path / "run")
+    run(replace(asked, variants=()), folder, silent)
+    (tmp_path / "mr" / "1.png").write_bytes(b"")
+    run(asked, folder, silent)
+    assert [len(task.asked) for task in tasks_of(folder)] == [3]
 
 
 def test_a_torn_last_line_is_cut_off(tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
 """Puts one case to the generalist in one variant of the briefing and reads its answer strictly."""
 
 import hashlib
+import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from string import Template
 
@@ -37,6 +38,18 @@ class Inquiry:
         """Of the prompt as it is sent first; an answer is only as old as its prompt."""
         return hashlib.sha256(self.briefing.prompt.encode()).hexdigest()
 
+    @property
+    def consultation_sha256(self) -> str:
+        """Of what a report is drafted from, whatever of it the prompt shows; "" where the prompt is all that counts."""
+        if self.record.task is not Task.REPORT or self.in_own_words:
+            return ""
+        return hashlib.sha256(json.dumps(asdict(self.consultation)).encode()).hexdigest()
+
+    @property
+    def in_own_words(self) -> bool:
+        """Whether the generalist's text is taken as it is, as the paper measures it."""
+        return self.briefing.template.endswith(PUBLISHED)
+
 
 def inquiry(
     record: CaseRecord,
@@ -59,7 +72,10 @@ def inquiry(
 
 
 def asked(generalist: Generalist, inquiry: Inquiry) -> AnswerRecord:
-    """The answer; one that is not made of the options is asked for once more, as by the node, and can then name nothing else."""
+    """The answer; one that is not made of the options is asked for once more, as by the node, and can then name nothing else.
+
+    BadObjectError if an image cannot be read.
+    """
     begun = time.perf_counter()
     pictures = inquiry.case.images.pictures()
     listener = Overheard(generalist)
@@ -82,6 +98,7 @@ def asked(generalist: Generalist, inquiry: Inquiry) -> AnswerRecord:
         scores=dict(listener.answers[0].scores) if listener.answers else {},
         tokens_in=sum(answer.tokens_in for answer in listener.answers),
         tokens_out=sum(answer.tokens_out for answer in listener.answers),
+        consultation_sha256=inquiry.consultation_sha256,
     )
 
 
@@ -115,7 +132,7 @@ def _read(answer: Answer, inquiry: Inquiry) -> tuple[tuple[str, ...], str]:
 
 
 def _reported(generalist: Overheard, inquiry: Inquiry, pictures: Sequence[Picture]) -> _Read:
-    if inquiry.briefing.template.endswith(PUBLISHED):  # the paper measures the generalist's own words
+    if inquiry.in_own_words:
         said = generalist.answer(inquiry.briefing, pictures).text
         return said, (), "" if said else "nothing was said"
     made = draft(inquiry.briefing, inquiry.consultation, generalist, pictures)

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from gsco_pacs.datasets.cases import EvaluationCase, Task
+from gsco_pacs.domain.errors import BadObjectError
 from gsco_pacs.domain.findings import Code, Consultation, Finding, Opinion
-from gsco_pacs.evaluation.records import CaseRecord, ConsultationRecord, Variant
+from gsco_pacs.evaluation.records import CaseRecord, ConsultationRecord, RunFolder, Variant
 from gsco_pacs.grounding.positions import diagnoses
 from gsco_pacs.ports import Specialist
 from gsco_pacs.steps.consult import consult
@@ -21,11 +22,14 @@ def consulted(case: EvaluationCase, id_: str, specialists: Sequence[Specialist])
     """Every opinion and the similar cases of other patients; no opinion at all without specialists.
 
     A diagnosis is measured on strange images as well. A question's image may show anything: there a specialist that does
-    not know such images is silent, as in the node.
+    not know such images is silent, as in the node. Images that cannot be read are recorded as that.
     """
     strangers = case.task is not Task.QUESTION
     begun = time.perf_counter()
-    pictures = case.images.pictures() if specialists else ()
+    try:
+        pictures = case.images.pictures()
+    except BadObjectError as error:
+        return unread(id_, error, hashes(specialists))
     sessions = []
     for specialist in specialists:
         said = consult(specialist, pictures, case.group, strangers=strangers)
@@ -41,6 +45,21 @@ def consulted(case: EvaluationCase, id_: str, specialists: Sequence[Specialist])
         familiarity=tuple(said.familiarity for said, _ in sessions if said.familiarity),
     )
     return ConsultationRecord(id_, hashes(specialists), consultation, time.perf_counter() - begun)
+
+
+def unread(id_: str, error: BadObjectError, bundles: tuple[str, ...] = ()) -> ConsultationRecord:
+    """The record of a case whose images cannot be read."""
+    return ConsultationRecord(id_, bundles, Consultation((), (), (), (), ()), 0, str(error))
+
+
+def latest(folder: RunFolder) -> dict[str, ConsultationRecord]:
+    """Case -> the last consultation on it, which alone counts."""
+    return {record.case: record for record in folder.consultations}
+
+
+def heard(folder: RunFolder) -> dict[str, ConsultationRecord]:
+    """Case -> what counts of it, of all cases whose images could be read."""
+    return {case: record for case, record in latest(folder).items() if not record.failure}
 
 
 def hashes(specialists: Sequence[Specialist]) -> tuple[str, ...]:

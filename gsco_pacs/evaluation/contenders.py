@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gsco_pacs.datasets.cases import Task
 from gsco_pacs.domain.findings import Consultation, Mode
-from gsco_pacs.evaluation.consulting import varied
+from gsco_pacs.evaluation.consulting import heard, varied
 from gsco_pacs.evaluation.decisions import Decisions, Table, best_f1_thresholds, table
 from gsco_pacs.evaluation.records import AnswerRecord, CaseRecord, RunFolder, Variant
 
@@ -71,7 +71,7 @@ def is_plain(variant: Variant) -> bool:
 
 def tasks_of(folder: RunFolder) -> tuple[TaskData, ...]:
     """Every data set and split of the run that the specialists were consulted on, in the order of the run."""
-    consulted = {record.case: record for record in folder.consultations}
+    consulted = heard(folder)
     answers: dict[str, list[AnswerRecord]] = {}
     for answer in folder.answers:
         answers.setdefault(answer.case, []).append(answer)

@@ -30,6 +30,9 @@ def _run(run: Row) -> Iterator[str]:
     if run["aims"]:
         rows = [[one["aim"], one["found"], "yes" if one["met"] else "no"] for one in run["aims"]]
         yield table(["aim", "found", "met"], rows)
+    if "unread" in run:
+        rows = [[one["dataset"], str(one["n"])] for one in run["unread"]]
+        yield table(["data set", "cases left out, since their images cannot be read"], rows)
     yield from _means(run)
     for task in run["tasks"]:
         yield from _task(task)

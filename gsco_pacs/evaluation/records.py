@@ -70,6 +70,8 @@ class ConsultationRecord:
     bundles: tuple[str, ...]
     consultation: Consultation
     seconds: float
+    failure: str = ""
+    """Why the images could not be read, so that nobody was asked; "" if they could."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ class AnswerRecord:
     scores: dict[str, float] = field(default_factory=dict)
     tokens_in: int = 0
     tokens_out: int = 0
+    consultation_sha256: str = ""
+    """Of the consultation that a report was drafted from; "" where the prompt is all that counts."""
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,19 @@ from dataclasses import dataclass, replace
 
 from gsco_pacs.adapters.progress_bar import Told
 from gsco_pacs.datasets.cases import EvaluationCase, Task
-from gsco_pacs.domain.errors import ConfigError
+from gsco_pacs.domain.errors import BadObjectError, ConfigError
 from gsco_pacs.domain.findings import Mode
 from gsco_pacs.evaluation.asking import PUBLISHED, Inquiry, asked, inquiry
-from gsco_pacs.evaluation.consulting import consulted, findings_of, hashes, shuffled_place, varied
+from gsco_pacs.evaluation.consulting import (
+    consulted,
+    findings_of,
+    hashes,
+    heard,
+    latest,
+    shuffled_place,
+    unread,
+    varied,
+)
 from gsco_pacs.evaluation.records import (
     AnswerRecord,
     CaseRecord,
@@ -78,40 +87,61 @@ class _Asker:
 
     open_generalist: Callable[[], Generalist]
 
-    def __call__(self) -> Callable[[Inquiry], AnswerRecord]:
+    def __call__(self) -> Callable[[Inquiry], AnswerRecord | ConsultationRecord]:
         generalist = self.open_generalist()
-        return lambda piece: asked(generalist, piece)
+
+        def ask(piece: Inquiry) -> AnswerRecord | ConsultationRecord:
+            try:
+                return asked(generalist, piece)
+            except BadObjectError as error:  # the images could be read when the specialists were consulted
+                return unread(piece.record.id, error)
+
+        return ask
 
 
 def _consult(chosen: Chosen, plan: Plan, folder: RunFolder, progress: Told) -> None:
     current = hashes(chosen.open_specialists())
-    done = {record.case for record in folder.consultations if record.bundles == current}
+    known = latest(folder)
+    done = {id_ for id_, record in known.items() if record.bundles == current and not record.failure}
     work = [(recorded(case, chosen.split).id, case) for case in chosen.cases]
     missing = [(id_, case) for id_, case in work if id_ not in done]
     jobs = plan.jobs if len(missing) > 2 * plan.jobs else 1
     found = spread(_Consultant(chosen.open_specialists), missing, jobs) if missing else ()
     for n, record in enumerate(found, start=1):
-        folder.consultations.add(record)
-        progress(n, len(missing), "")
+        progress(n, len(missing), _kept(record, known, folder))
 
 
 def _ask(plan: Plan, records: dict[str, CaseRecord], folder: RunFolder, progress: Told) -> None:
-    answered = {(a.case, a.variant): a.prompt_sha256 for a in folder.answers}
+    answered = {(a.case, a.variant): (a.prompt_sha256, a.consultation_sha256) for a in folder.answers}
     missing = [
         one
         for one in _inquiries(plan, records, folder)
-        if answered.get((one.record.id, one.variant)) != one.prompt_sha256
+        if answered.get((one.record.id, one.variant)) != (one.prompt_sha256, one.consultation_sha256)
     ]
+    known = latest(folder)
     found = spread(_Asker(plan.open_generalist), missing, plan.jobs) if missing else ()
-    for n, answer in enumerate(found, start=1):
-        folder.answers.add(answer)
-        progress(n, len(missing), "")
+    for n, record in enumerate(found, start=1):
+        progress(n, len(missing), _kept(record, known, folder))
+
+
+def _kept(
+    record: AnswerRecord | ConsultationRecord, known: dict[str, ConsultationRecord], folder: RunFolder
+) -> str:
+    """What is worth telling of ``record``, which is in the folder from now on; a failure that is known stands there."""
+    if isinstance(record, AnswerRecord):
+        folder.answers.add(record)
+        return ""
+    if known.get(record.case) != record:
+        folder.consultations.add(record)
+        known[record.case] = record
+    return f"{record.case} could not be read: {record.failure}" if record.failure else ""
 
 
 def _inquiries(plan: Plan, records: dict[str, CaseRecord], folder: RunFolder) -> Iterator[Inquiry]:
-    consultations = {record.case: record.consultation for record in folder.consultations}
+    consultations = {case: record.consultation for case, record in heard(folder).items()}
     for chosen in plan.chosen:
-        own = [(records[recorded(case, chosen.split).id], case) for case in chosen.cases]
+        named = [(recorded(case, chosen.split).id, case) for case in chosen.cases]
+        own = [(records[id_], case) for id_, case in named if id_ in consultations]
         everyone = [record for record, _ in own]
         for record, case in _sample(own, plan.per_task):
             for variant in _variants(plan.variants, record.task):

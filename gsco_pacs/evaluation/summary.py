@@ -1,6 +1,7 @@
 """Everything that runs have shown, as one JSON document from which the page, the plot and the terminal are made."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +11,7 @@ from gsco_pacs.datasets.cases import Task
 from gsco_pacs.domain.findings import Mode
 from gsco_pacs.evaluation.ablation import ablation
 from gsco_pacs.evaluation.aims import aims
+from gsco_pacs.evaluation.consulting import latest
 from gsco_pacs.evaluation.contenders import TaskData, tasks_of
 from gsco_pacs.evaluation.gating import chosen_gate, when_unsure
 from gsco_pacs.evaluation.overruling import overruling
@@ -109,8 +111,17 @@ def _run(
             if (rows := ablation(diagnosis, template))
         ],
     }
+    if lost := _unread(folder, split):
+        made["unread"] = lost
     plain: dict[str, Any] = as_json(made)
     return plain | {"aims": aims(plain)}
+
+
+def _unread(folder: RunFolder, split: str) -> list[dict[str, Any]]:
+    """How many cases of each data set take no part, because their images cannot be read."""
+    cases = {record.id: record for record in folder.cases if record.split == split}
+    lost = [cases[id_].dataset for id_, said in latest(folder).items() if said.failure and id_ in cases]
+    return [{"dataset": dataset, "n": n} for dataset, n in Counter(lost).items()]
 
 
 def _both(task: TaskData) -> list[Variant]:
