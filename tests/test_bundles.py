@@ -235,7 +235,7 @@ def test_the_same_picture_gives_the_same_look_alone_and_among_others(made_up: Pa
 
 def test_a_reference_image_is_found_again_unless_its_own_patient_asks(made_up: Path) -> None:
     specialist: Specialist = load_bundle(made_up)[0]
-    (look,) = specialist.look([Picture("1", read_pixels(made_up.parent / "secret-name-1.png"))])
+    (look,) = specialist.look([Picture("1", read_pixels(made_up.parent / "secret-name-1.png", 1))])
     everybody = {case.key for case in specialist.similar(look, 100, "somebody else")}
     others = {case.key for case in specialist.similar(look, 100, "patient-1")}
     assert specialist.similar(look, 1, "somebody else")[0].similarity == pytest.approx(1, abs=2e-3)
@@ -309,7 +309,7 @@ def test_the_chest_bundle_still_reaches_its_published_figures(
 ) -> None:
     labels = [finding.label for finding in chest.findings]
     images = read_images(shared_data / "manifest.csv", "cxr_nih", "test", labels)
-    looks = [chest.look([Picture("", read_pixels(image.path))])[0] for image in images]
+    looks = [chest.look([Picture("", read_pixels(image.path, 1))])[0] for image in images]
     said = np.array([look.probabilities for look in looks])
     figures = json.loads((shipped("models") / "cxr_findings/docs/evaluation.json").read_text())
     for column, entry in enumerate(figures["labels"]):

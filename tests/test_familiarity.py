@@ -227,7 +227,7 @@ def test_one_bundle_that_must_not_assess_is_named_beside_the_findings_of_another
 def test_two_in_a_hundred_validation_images_are_less_familiar_than_a_bundle_asks_for(made_up: Path) -> None:
     (specialist,) = load_bundle(made_up)
     cases = read_images(made_up.parent / "manifest.csv", "made_up", "val", LABELS)
-    looks = specialist.look([Picture("", read_pixels(case.path)) for case in cases])
+    looks = specialist.look([Picture("", read_pixels(case.path, 1)) for case in cases])
     near = [
         nearness([each.similarity for each in specialist.similar(look, NEAREST, case.group)])
         for look, case in zip(looks, cases, strict=True)

@@ -11,17 +11,22 @@ import pytest
 import torch
 import yaml
 from monai.networks.nets.densenet import DenseNet121
+from PIL import Image
 from typer.testing import CliRunner
 
 from gsco_pacs.adapters.bundle_format import INFERENCE, METADATA, write_sums
+from gsco_pacs.adapters.bundle_samples import seal
 from gsco_pacs.adapters.bundles import load_bundle
+from gsco_pacs.adapters.labelled_images import read_images, truth_of
 from gsco_pacs.adapters.network_input import batch, squared
 from gsco_pacs.cli import app
 from gsco_pacs.consultation import consult_stage
-from gsco_pacs.domain.errors import BrokenBundleError
+from gsco_pacs.domain.errors import BrokenBundleError, ConfigError
+from gsco_pacs.evaluation.specialist import evaluate_specialist
 from gsco_pacs.ports import Picture
 from gsco_pacs.settings.routes import RouteSettings
 from gsco_pacs.testing.phantoms import encoded, make_dx
+from gsco_pacs.training.fitting import fit_bundle
 from tests.made_up_data import LABELS, write_data
 from tests.stored_images import origin_of, stored_file
 
@@ -83,6 +88,17 @@ def with_section(bundle: Path, **changes: Any) -> Path:
     return bundle
 
 
+def for_made_up_pictures(bundle: Path) -> Path:
+    """The sealed bundle with a section for the pictures of ``write_data``."""
+    code = section_of_the_page()["labels"][0]["code"]
+    labels = [{"label": label, "text": label.lower(), "code": code} for label in LABELS]
+    return seal(with_section(bundle, labels=labels, normal_label="Plain", module="made_up"))
+
+
+def bytes_of(bundle: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(bundle.rglob("*")) if path.is_file()}
+
+
 def models(folder: Path, *words: str) -> tuple[int, str]:
     config = folder / "config.yaml"
     config.write_text(yaml.safe_dump({"models": [str(folder / "models")]}))
@@ -117,16 +133,11 @@ def test_a_foreign_bundle_works_after_the_steps_of_the_page(tmp_path: Path) -> N
 
 def test_its_word_is_the_networks_own_until_it_is_fitted_to_a_departments_images(tmp_path: Path) -> None:
     _, manifest = write_data(tmp_path, "multi-class", patients=36)
-    bundle = foreign(tmp_path / "models")
-    section = section_of_the_page()
-    code = section["labels"][0]["code"]
-    section["labels"] = [{"label": label, "text": label.lower(), "code": code} for label in LABELS]
-    with_section(bundle, labels=section["labels"], normal_label="Plain", module="made_up")
-    assert models(tmp_path, "seal", str(bundle))[0] == 0
+    bundle = for_made_up_pictures(foreign(tmp_path / "models"))
     picture = np.random.default_rng(1).random((90, 70, 3), dtype=np.float32)
     network = DenseNet121(**TINY).eval()
     network.load_state_dict(torch.load(bundle / "models/model.pt", weights_only=True)["model"])
-    size = section["prepare"]["size"]
+    size = section_of_the_page()["prepare"]["size"]
     with torch.inference_mode():
         wanted = network(batch([squared(picture, size, "stretch", 3)], 0.0, 1.0, "picture")).softmax(1)[0]
     (specialist,) = load_bundle(bundle)
@@ -139,6 +150,40 @@ def test_its_word_is_the_networks_own_until_it_is_fitted_to_a_departments_images
     assert len(fitted.similar(fitted.look([Picture("1", picture)])[0], 3, "nobody")) == 3
     assert any(entry.slope != 1.0 for entry in fitted.section.labels)
     assert models(tmp_path, "verify", str(bundle))[0] == 0
+
+
+def test_a_manifest_that_cannot_be_used_leaves_the_bundle_as_it_was(tmp_path: Path) -> None:
+    _, manifest = write_data(tmp_path, "multi-class", patients=9)
+    bundle = for_made_up_pictures(foreign(tmp_path / "models"))
+    before, rows = bytes_of(bundle), manifest.read_text()
+    (tmp_path / "text.png").write_text("no picture")
+    for content in (
+        rows.replace("group", "patient", 1),
+        rows.replace(",train,", ",test,"),
+        rows.replace("secret-name-0.png", "text.png"),
+    ):
+        manifest.write_text(content)
+        with pytest.raises(ConfigError):
+            fit_bundle(bundle, manifest, lambda *_: None)
+        assert bytes_of(bundle) == before
+
+
+def test_a_network_for_colours_is_fitted_indexed_and_measured_on_the_colours_that_it_is_shown(
+    tmp_path: Path,
+) -> None:
+    _, manifest = write_data(tmp_path, "multi-class", patients=9)
+    for path in tmp_path.glob("secret-name-*.png"):
+        grey = np.asarray(Image.open(path))
+        Image.fromarray(np.stack([grey, 255 - grey, grey // 2], axis=2)).save(path)
+    bundle = fit_bundle(for_made_up_pictures(foreign(tmp_path / "models")), manifest, lambda *_: None)
+    (specialist,) = load_bundle(bundle)
+    cases = read_images(manifest, "made_up", "train", LABELS)
+    shown = [np.asarray(Image.open(case.path), np.float32) / np.float32(255) for case in cases]
+    looks = specialist.look([Picture("", pixels) for pixels in shown])
+    assert specialist.similar(looks[0], 1, "nobody")[0].similarity == pytest.approx(1, abs=1e-3)
+    (figures,) = evaluate_specialist(bundle, manifest, lambda *_: None, split="train")
+    errors = (np.array([look.probabilities for look in looks]) - truth_of(cases, LABELS)) ** 2
+    assert [one.brier for one in figures.labels] == pytest.approx(errors.mean(axis=0))
 
 
 @pytest.mark.parametrize(

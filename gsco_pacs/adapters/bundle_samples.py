@@ -48,9 +48,8 @@ def answers(bundle: Path) -> Answers:
     members = load_bundle(bundle)
     said: dict[str, dict[str, dict[str, float]]] = {}
     for path in sorted((bundle / SAMPLES).glob("*.png")):
-        picture = Picture("", read_pixels(path))
         for member in members:
-            (look,) = member.look([picture])
+            (look,) = member.look([Picture("", read_pixels(path, member.colours))])
             labels = (finding.label for finding in member.findings)
             numbers = (round(probability, 5) for probability in look.probabilities)
             said.setdefault(path.name, {})[member.identity.name] = dict(zip(labels, numbers, strict=True))

@@ -97,6 +97,11 @@ class BundleSpecialist:
         return self._section.familiar_from
 
     @property
+    def colours(self) -> int:
+        """How many channels its pictures have: 3 for RGB, 1 for grey."""
+        return self._colours
+
+    @property
     def examines(self) -> str:
         """What it looks at in the words of a prompt."""
         return self._section.modality_phrase
@@ -105,16 +110,19 @@ class BundleSpecialist:
         """Calibrated probabilities and features of each picture; OutOfResourcesError if memory runs out."""
         if not pictures:
             return ()
-        with self._enough_memory():
-            seen = [self._forward(self._input(picture)) for picture in pictures]
-        logits = np.concatenate([pair[0] for pair in seen])
-        if self._section.outputs:
-            logits = logits[:, list(self._section.outputs)]
+        seen = [self.judge(picture) for picture in pictures]
+        logits = np.stack([own for own, _ in seen])
         probabilities = probabilities_of(logits, self._section.task, self._slopes, self._intercepts)
         return tuple(
             Look(tuple(map(float, row)), features)
             for row, (_, features) in zip(probabilities, seen, strict=True)
         )
+
+    def judge(self, picture: Picture) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The logit of each label before calibration, and the features; OutOfResourcesError if memory runs out."""
+        with self._enough_memory():
+            logits, features = self._forward(self._input(picture))
+        return logits[0, list(self._section.outputs)] if self._section.outputs else logits[0], features
 
     def similar(self, look: Look, k: int, patient_id: str) -> tuple[SimilarCase, ...]:
         """The k nearest reference cases, nearest first, none of the same patient; () without a case index."""

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gsco_pacs.adapters.bundles import BundleSpecialist
 from gsco_pacs.adapters.labelled_images import LabelledImage, Split, modules_of, read_images, read_pixels
 from gsco_pacs.adapters.progress_bar import Told
 from gsco_pacs.evaluation.page import table
-from gsco_pacs.ports import Picture, Specialist
+from gsco_pacs.ports import Picture
 from gsco_pacs.steps.consult import consult
 
 
@@ -28,7 +29,7 @@ class Kept:
 class Asked:
     """A bundle's member with the case index, and the module that it was trained on."""
 
-    specialist: Specialist
+    specialist: BundleSpecialist
     module: str
 
 
@@ -55,9 +56,9 @@ def _drawn(images: Sequence[LabelledImage], n: int) -> list[LabelledImage]:
     return sorted(images, key=lambda image: hashlib.sha256(str(image.path.name).encode()).digest())[:n]
 
 
-def _assessed(specialist: Specialist, image: LabelledImage) -> bool:
+def _assessed(specialist: BundleSpecialist, image: LabelledImage) -> bool:
     """Whether the node would let the bundle assess the image."""
-    picture = Picture(image.path.name, read_pixels(image.path))
+    picture = Picture(image.path.name, read_pixels(image.path, specialist.colours))
     return bool(consult(specialist, (picture,), image.group).looks)
 
 

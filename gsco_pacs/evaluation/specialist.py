@@ -169,7 +169,7 @@ def _probabilities(
 ) -> NDArray[np.float64]:
     rows = []
     for done, case in enumerate(cases, start=1):
-        (look,) = specialist.look([Picture("", read_pixels(case.path))])
+        (look,) = specialist.look([Picture("", read_pixels(case.path, specialist.colours))])
         rows.append(look.probabilities)
         progress(done, len(cases), "")
     return np.array(rows)

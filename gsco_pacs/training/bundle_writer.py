@@ -1,9 +1,11 @@
 """Writes a trained specialist as a MONAI bundle."""
 
 import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -13,10 +15,13 @@ from gsco_pacs.adapters.bundle_format import (
     INFERENCE,
     METADATA,
     WEIGHTS,
+    CalibrationEntry,
     GscoSection,
+    LabelEntry,
     read_metadata,
     write_sums,
 )
+from gsco_pacs.adapters.durable_file import write_durably
 from gsco_pacs.adapters.segmentation_format import SegmentationSection
 from gsco_pacs.training.segmentation_task import SegmentationTask
 from gsco_pacs.training.task import Task
@@ -37,12 +42,22 @@ def _put(out: Path, network: torch.nn.Module, network_def: dict[str, Any], metad
     write_sums(out)
 
 
-def rewrite_section(out: Path, changes: dict[str, Any]) -> None:
-    """Put ``changes`` into the `gsco` section of a bundle that is there already, and renew the checksums."""
+def rewrite_section(
+    out: Path, changes: Mapping[str, Any], files: Mapping[str, bytes] = MappingProxyType({})
+) -> Path:
+    """Put ``changes`` into the `gsco` section of a bundle that is there already, and ``files`` beside it; renew the checksums."""
     metadata, section = read_metadata((out / METADATA).read_bytes())
     metadata["gsco"] = section.model_copy(update=changes).model_dump(mode="json", by_alias=True)
-    _write(out / METADATA, as_json(metadata))
+    for name, content in {**files, METADATA: as_json(metadata)}.items():
+        _write(out / name, content)
     write_sums(out)
+    return out
+
+
+def calibrations_of(labels: Sequence[LabelEntry]) -> tuple[CalibrationEntry, ...]:
+    """The numbers of ``labels`` without their words, as a further member holds them."""
+    known = set(CalibrationEntry.model_fields)
+    return tuple(CalibrationEntry.model_validate(entry.model_dump(include=known)) for entry in labels)
 
 
 def _half(value: torch.Tensor) -> torch.Tensor:
@@ -56,7 +71,7 @@ def as_json(content: Any) -> bytes:
 
 def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    write_durably(path, content)
 
 
 def described(task: Task, section: GscoSection) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from gsco_pacs.adapters.bundles import load_bundle
+from gsco_pacs.adapters.bundles import BundleSpecialist, load_bundle
 from gsco_pacs.adapters.labelled_images import LabelledImage, read_images, read_pixels
 from gsco_pacs.adapters.progress_bar import Told
 from gsco_pacs.domain.findings import Consultation, Finding, Opinion, SimilarCase
-from gsco_pacs.ports import Picture, Specialist
+from gsco_pacs.ports import Picture
 from gsco_pacs.steps.consult import consult
 from gsco_pacs.steps.recall import recall
 
@@ -125,9 +125,11 @@ def read_questions(answers: Path, images: Mapping[str, Path]) -> Iterator[Questi
             yield from (Question(images[name], one["q"], str(one["a"])) for one in asked)
 
 
-def _heard(members: Sequence[Specialist], image: LabelledImage) -> Heard:
-    picture = Picture("", read_pixels(image.path))
-    consulted = [consult(member, [picture], image.group, strangers=True) for member in members]
+def _heard(members: Sequence[BundleSpecialist], image: LabelledImage) -> Heard:
+    consulted = [
+        consult(member, [Picture("", read_pixels(image.path, member.colours))], image.group, strangers=True)
+        for member in members
+    ]
     cases = [
         case
         for member, one in zip(members, consulted, strict=True)

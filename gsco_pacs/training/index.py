@@ -2,7 +2,10 @@
 
 import math
 import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,16 +24,37 @@ _STRANGE = 0.02
 """This share of the validation split's images is less familiar than a bundle asks for."""
 
 
+@dataclass(frozen=True)
+class BuiltIndex:
+    """A case index that is not yet in its bundle."""
+
+    files: Mapping[str, bytes]
+    """Name in the bundle -> content."""
+    changes: Mapping[str, Any]
+    """What becomes different in the `gsco` section."""
+
+
 def build_index(bundle: Path, manifest: Path, progress: Told) -> Path:
-    """Write index/ of a trained bundle from the split train and `familiar_from` from val; return the bundle's directory.
+    """Write index/ of a trained bundle from the split train and `familiar_from` from val; return the bundle's directory."""
+    specialist = load_bundle(bundle)[0]
+    module, labels = specialist.section.module, [entry.label for entry in specialist.section.labels]
+    train, val = (read_images(manifest, module, split, labels) for split in ("train", "val"))
+    built = indexed(specialist, train, val, progress)
+    return rewrite_section(bundle, built.changes, built.files)
+
+
+def indexed(
+    specialist: BundleSpecialist,
+    train: Sequence[LabelledImage],
+    val: Sequence[LabelledImage],
+    progress: Told,
+) -> BuiltIndex:
+    """The case index of ``train``, and from ``val`` how near a familiar picture is to it.
 
     The cases are shuffled before they are numbered, so a key says nothing of a file's name or place; the patients are
     hashed with a fresh salt. Both are drawn anew each time.
     """
-    specialist = load_bundle(bundle)[0]
-    module, labels = specialist.section.module, [entry.label for entry in specialist.section.labels]
-    cases = list(read_images(manifest, module, "train", labels))
-    val = read_images(manifest, module, "val", labels)
+    cases = list(train)
     secrets.SystemRandom().shuffle(cases)
     salt = secrets.token_hex(16)
     hashes = {group: patient_hash(group, salt) for group in {case.group for case in cases}}
@@ -46,15 +70,11 @@ def build_index(bundle: Path, manifest: Path, progress: Told) -> Path:
         nearest = index.nearest(_features(specialist, case), NEAREST, case.group)
         near.append(nearness([each.similarity for each in nearest]))
         progress(len(cases) + number, len(cases) + len(val), "")
-    (bundle / "index").mkdir(exist_ok=True)
-    (bundle / FEATURES).write_bytes(save({"features": np.stack(features)}))
-    (bundle / CASES).write_bytes(cases_as_json(references))
     # Rounded down: where all cases are alike, rounding up would make every one of them strange.
     familiar_from = math.floor(float(np.quantile(near, _STRANGE)) * 1e4) / 1e4
-    rewrite_section(bundle, {"patient_salt": salt, "familiar_from": familiar_from})
-    return bundle
+    files = {FEATURES: save({"features": np.stack(features)}), CASES: cases_as_json(references)}
+    return BuiltIndex(files, {"patient_salt": salt, "familiar_from": familiar_from})
 
 
 def _features(specialist: BundleSpecialist, case: LabelledImage) -> NDArray[np.float32]:
-    (look,) = specialist.look([Picture("", read_pixels(case.path))])
-    return look.features
+    return specialist.judge(Picture("", read_pixels(case.path, specialist.colours)))[1]

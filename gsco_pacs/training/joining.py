@@ -24,7 +24,7 @@ from gsco_pacs.adapters.bundle_format import (
 from gsco_pacs.adapters.bundle_samples import seal
 from gsco_pacs.adapters.bundles import load_bundle
 from gsco_pacs.domain.errors import ConfigError
-from gsco_pacs.training.bundle_writer import as_json, described
+from gsco_pacs.training.bundle_writer import as_json, calibrations_of, described
 from gsco_pacs.training.task import Task, read_task
 
 _CARRIED = (LICENCE, TASK, CARD)
@@ -51,10 +51,7 @@ class _Member:
 
     @property
     def calibrations(self) -> tuple[CalibrationEntry, ...]:
-        known = set(CalibrationEntry.model_fields)
-        return tuple(
-            CalibrationEntry.model_validate(entry.model_dump(include=known)) for entry in self.section.labels
-        )
+        return calibrations_of(self.section.labels)
 
 
 def join_bundles(out: Path, bundles: Sequence[Path], task: Path | None = None) -> Path:

@@ -134,7 +134,8 @@ def _best(
 
 def _examples(cases: Sequence[LabelledImage], wanted: NDArray[np.float32], prepare: PrepareEntry) -> Examples:
     squares = [
-        toned(squared(read_pixels(case.path), prepare.size, prepare.fit), prepare.tones) for case in cases
+        toned(squared(read_pixels(case.path, colours=1), prepare.size, prepare.fit), prepare.tones)
+        for case in cases
     ]
     pictures = torch.stack([(square * 255).round().to(torch.uint8) for square in squares])
     return Examples(pictures, torch.from_numpy(wanted))
