@@ -202,15 +202,19 @@ def datasets() -> str:
             as_markdown(), "",
             "*In MedDr's training*: the paper's words for whether the published generalist has seen the set's training split. "
             "*Options*: the length of the closed list; *several* may be true at once. "
+            "*Assumed*: what nothing that the paper published says, so the figures of such a set are ours and must not be held against the "
+            "paper's without saying so: `release`, which one of several copies or versions; `task`, what counts as a case and what is asked of it; "
+            "`options`, the words of the closed list or which number means which; `split`, which images are test; `prompt`, the words to the generalist "
+            "alone. The prompts with opinions and similar cases are published for PCam200 alone, so they are assumed everywhere else. "
             "*Tested on*: `real data` was read here as it is; `real content put into this layout` are real images or reports that a "
             "test wrote in the publisher's layout; `its own lists, no images`: the publisher's files of labels or questions (of VQA-Med "
             "those of test) were read here once, without the images; `layout only` means that nobody has read the real set here, only a small made-up "
             "directory in the layout that the source describes.", "",
             "What the paper leaves open, and what is done here:", "",
-            "- Splits. Its code reads every diagnosis set as a MedMNIST archive that is not published. Official splits are used where "
-            "there are any; ours are drawn by a checksum of the patient, so they are the same everywhere. They are not the paper's.",
-            "- Option lists are published for PCam200 and VinDr-SpineXR alone; the others are the data sets' own labels, written out. "
-            "`No finding` is added where an image may have no label.",
+            "- Splits. Its code reads every diagnosis set as a MedMNIST archive, of which only MedMNIST's own are to be had. Official splits are used "
+            "where there are any; ours are drawn by a checksum of the patient, so they are the same everywhere. They are not the paper's.",
+            "- Option lists are published for PCam200 (but not which number means tumor) and VinDr-SpineXR alone; the others are the data sets' own labels, "
+            "written out. `No finding` is added where an image may have no label.",
             "- Prompts for the generalist alone are published for PCam200, VinDr-SpineXR, reports and PMC-VQA; that of PMC-VQA is "
             "used for every set of questions, and a question with choices ends with them. `evaluate run --template published` uses them word for word; where there "
             "is none, ours are used.",
@@ -218,8 +222,9 @@ def datasets() -> str:
             "split by that; of the other sets, of questions in a manifest, and where the type is missing, those are closed that are answered by yes, no "
             "or a choice. A closed answer that is neither yes nor no must be said as a whole, which is stricter than some published scores.",
             "- CBIS-DDSM: one case a full mammogram, malignant if one of its abnormalities of this kind is. VinDr-Mammo: the BI-RADS "
-            "category of the breast, one case an image. Derm7pt: the dermoscopic image, rare diagnoses grouped as its authors do. "
-            "IU-Xray and MIMIC-CXR in R2Gen's layout: one case an image, as the paper counts; from Kaggle, Open-i and PhysioNet: one case a study with "
+            "category of the breast, one case an image. VinDr-PCXR: a disease is there if one reader says so. BRSET, FMC-Chest and FMC-Endo: every label at once. "
+            "SLAKE: the English questions. OmniMedVQA: its open-access part. Derm7pt: the dermoscopic image, rare diagnoses grouped as its authors do. "
+            "IU-Xray and MIMIC-CXR in R2Gen's layout: one case an image, as the paper counts (IU-Xray's 1180 images of test and their texts were compared once with the paper's own list, and are the same); from Kaggle, Open-i and PhysioNet: one case a study with "
             "all its views. The reference is always the findings, never the impression.",
             "- FMC-Colon's official lists have 42 specimens in both `train_20` and test, so similar cases must leave out a case's own "
             "specimen, which is its group here. VQA-RAD has questions about the same image in both splits. Path-VQA is read from the pickles of its authors "

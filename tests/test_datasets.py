@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from gsco_pacs.datasets.arrays import array_of
-from gsco_pacs.datasets.cases import EvaluationCase, Split, Task
+from gsco_pacs.datasets.cases import DataSet, EvaluationCase, Split, Task
 from gsco_pacs.datasets.images import ImageFiles
 from gsco_pacs.datasets.registry import data_set, data_sets
 from gsco_pacs.domain.errors import BadObjectError, ConfigError
@@ -172,6 +172,14 @@ def test_the_paper_s_data_sets_are_all_there() -> None:
     papers = [known for known in data_sets() if known.standing != "–" and known.name != "mimic_cxr_r2gen"]
     counts = {task: sum(known.task is task for known in papers) for task in Task}
     assert counts == {Task.QUESTION: 6, Task.REPORT: 2, Task.DIAGNOSIS: 20}
+
+
+@pytest.mark.parametrize("known", data_sets(), ids=lambda known: known.name)
+def test_what_is_ours_where_the_paper_has_its_own_is_called_assumed(known: DataSet) -> None:
+    papers = known.standing != "–"
+    assert ("split" in known.assumed) >= (papers and "ours" in known.split)
+    assert ("prompt" in known.assumed) >= (papers and not known.prompt)
+    assert papers or not known.assumed
 
 
 @pytest.mark.parametrize(

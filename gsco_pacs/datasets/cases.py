@@ -12,6 +12,7 @@ from gsco_pacs.ports import Picture
 
 Split = Literal["train", "val", "test"]
 Standing = Literal["ID", "OOD", "–"]
+Assumption = Literal["release", "task", "options", "split", "prompt"]
 Tested = Literal["real data", "real content put into this layout", "its own lists, no images", "layout only"]
 
 
@@ -98,6 +99,8 @@ class DataSet:
     prompt: str = ""
     """The paper's prompt to the generalist alone, where one is published; `$question` stands for the question."""
     tested_on: Tested = "layout only"
+    assumed: tuple[Assumption, ...] = ()
+    """What is asked here as nothing that the paper published says; () of a set that it hasn't got."""
 
     def read(self, path: Path, split: Split) -> Iterator[EvaluationCase]:
         """The cases of a split as a stream, always in the same order; ConfigError says which file was expected where."""

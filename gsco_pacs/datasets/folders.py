@@ -73,6 +73,7 @@ FOLDERS = (
         split="official",
         source="[Kaggle obulisainaren/retinal-oct-c8](https://www.kaggle.com/datasets/obulisainaren/retinal-oct-c8)",
         reader=partial(_read, words=_OCT, own_val=True), options=tuple(_OCT.values()),
+        assumed=("options", "split", "prompt"),
     ),
     DataSet(
         "dermnet", "DermNet", Task.DIAGNOSIS, "photograph", "dermatology", "ID",
@@ -80,5 +81,6 @@ FOLDERS = (
         split="official train and test; a tenth of train is val",
         source="[Kaggle shubhamgoel27/dermnet](https://www.kaggle.com/datasets/shubhamgoel27/dermnet)",
         reader=partial(_read, words=_DERMNET_WORDS, own_val=False), options=tuple(_DERMNET_WORDS.values()),
+        assumed=("options", "split", "prompt"),
     ),
 )  # fmt: skip

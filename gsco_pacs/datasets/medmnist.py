@@ -83,7 +83,7 @@ def _mnist(
     layout = f"`{name}_224.npz` or `{name}.npz`: train_images, train_labels, val_…, test_…"
     return DataSet(
         name, title, Task.DIAGNOSIS, modality, examines, standing, layout, "official", _SOURCE, _read_npz, options,
-        single=not normal, normal=normal,
+        single=not normal, normal=normal, assumed=("options", "prompt"),
     )  # fmt: skip
 
 
@@ -120,6 +120,7 @@ MEDMNIST = (
         split="the archive's",
         source="[MedDr](https://github.com/sunanhe/MedDr), inference_specialist.py: reads it as a MedMNIST set",
         reader=_read_npz, options=("normal", "tumor"), prompt=_PCAM_PROMPT,
+        assumed=("release", "options"),
     ),
     DataSet(
         "pcam", "PatchCamelyon", Task.DIAGNOSIS, "histology", "pathology", "–",

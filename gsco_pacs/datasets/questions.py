@@ -166,29 +166,33 @@ QUESTIONS = (
         "vqa_rad", "VQA-RAD", "ID", f"`{_RAD}`, `VQA_RAD Image Folder/`",
         "official (phrase_type); a tenth of the other images is val",
         "[OSF 89kps](https://osf.io/89kps/)", _read_rad, tested_on="real content put into this layout",
+        assumed=("split", "prompt"),
     ),
     _questions(
         "slake", "Slake-VQA", "ID", "`{train,validate,test}.json`, `imgs/<img_name>`; English questions", "official",
-        "[SLAKE](https://www.med-vqa.com/slake/)", _read_slake,
+        "[SLAKE](https://www.med-vqa.com/slake/)", _read_slake, assumed=("task", "split", "prompt"),
     ),
     _questions(
         "path_vqa", "Path-VQA", "ID", "`pvqa/qas/{train,val,test}/…_qa.pkl`, `pvqa/images/{train,val,test}/*.jpg`",
         "official", "[UCSD-AI4H/PathVQA](https://github.com/UCSD-AI4H/PathVQA)", _read_path, examines="pathology",
+        assumed=("release", "split", "prompt"),
     ),
     _questions(
         "pmc_vqa", "PMC-VQA", "ID", "`{train,test}_2.csv` and `figures/` (version 2), else `{train,test}.csv` and `images/`",
         "official train and test; a tenth of train's images is val",
         "[xmcmic/PMC-VQA](https://huggingface.co/datasets/xmcmic/PMC-VQA)", _read_pmc, examines="medical",
+        assumed=("release", "task"),
     ),
     _questions(
         "vqa_med", "VQA-Med 2019", "OOD",
         "`ImageClef-2019-VQA-Med-{Training,Validation}/All_QA_Pairs_….txt`, "
         "`VQAMed2019Test/VQAMed2019_Test_Questions_w_Ref_Answers.txt`, image folders beside them",
         "official", "[abachaa/VQA-Med-2019](https://github.com/abachaa/VQA-Med-2019)", _read_med,
-        tested_on="its own lists, no images",
+        tested_on="its own lists, no images", assumed=("split", "prompt"),
     ),
     _questions(
         "omnimedvqa", "OmniMedVQA", "OOD", "`QA_information/Open-access/*.json`, `Images/`", "all of it is test",
         "[OmniMedVQA](https://openxlab.org.cn/datasets/GMAI/OmniMedVQA)", _read_omni, examines="medical",
+        assumed=("release", "task", "prompt"),
     ),
 )  # fmt: skip

@@ -34,13 +34,13 @@ def as_markdown() -> str:
 
 
 def _lines() -> Iterator[str]:
-    yield "| name | data set | task | modality | in MedDr's training | options | split | layout | tested on | source |"
-    yield "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+    yield "| name | data set | task | modality | in MedDr's training | options | split | assumed | layout | tested on | source |"
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     for known in data_sets():
         many = "" if known.single else ", several"
         cells = (
             f"`{known.name}`", known.title, known.task, known.modality, known.standing,
-            f"{len(known.options)}{many}" if known.options else "–", known.split, known.layout, known.tested_on,
-            known.source,
+            f"{len(known.options)}{many}" if known.options else "–", known.split, ", ".join(known.assumed) or "–",
+            known.layout, known.tested_on, known.source,
         )  # fmt: skip
         yield f"| {' | '.join(cells)} |"

@@ -118,12 +118,12 @@ REPORTS = (
         "mimic_cxr", "MIMIC-CXR", Task.REPORT, "X-ray", "chest X-ray", "ID",
         layout="`mimic-cxr-2.0.0-split.csv[.gz]`, `files/p10/p<subject>/s<study>.txt`, `files/p10/p<subject>/s<study>/*.jpg`",
         split="official", source="[PhysioNet mimic-cxr-jpg](https://physionet.org/content/mimic-cxr-jpg/)",
-        reader=_read_mimic, prompt=_PROMPT,
+        reader=_read_mimic, prompt=_PROMPT, assumed=("task", "split"),
     ),
     DataSet(
         "mimic_cxr_r2gen", "MIMIC-CXR (R2Gen)", Task.REPORT, "X-ray", "chest X-ray", "ID",
         layout="`annotation.json`, `files/p10/p<subject>/s<study>/*.jpg`, as R2Gen distributes it", split="R2Gen's",
         source="[R2Gen](https://github.com/cuhksz-nlp/R2Gen)",
-        reader=partial(_read_r2gen, images="files"), prompt=_PROMPT,
+        reader=partial(_read_r2gen, images="files"), prompt=_PROMPT, assumed=("split",),
     ),
 )  # fmt: skip

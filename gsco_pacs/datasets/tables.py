@@ -167,7 +167,7 @@ def _fmc(
         split="official (train_20 and val_20 are parts of trainval)",
         source="[openmedlab/MedFM](https://github.com/openmedlab/MedFM)",
         reader=partial(_read_fmc, part=part), options=options, single=not normal, normal=normal,
-        tested_on="its own lists, no images",
+        tested_on="its own lists, no images", assumed=("task", "options", "split", "prompt"),
     )  # fmt: skip
 
 
@@ -178,6 +178,7 @@ def _cbis(kind: str, title: str) -> DataSet:
         split="official train and test; a tenth of train's patients is val",
         source="[Kaggle awsaf49/cbis-ddsm](https://www.kaggle.com/datasets/awsaf49/cbis-ddsm-breast-cancer-image-dataset)",
         reader=partial(_read_cbis, kind=kind), options=("benign", "malignant"),
+        assumed=("task", "options", "split", "prompt"),
     )  # fmt: skip
 
 
@@ -187,13 +188,13 @@ TABLES = (
         layout="`HAM10000_metadata.csv`, `HAM10000_images_part_{1,2}/*.jpg`",
         split="ours, by lesion (70 / 10 / 20 %)",
         source="[Kaggle kmader/skin-cancer-mnist-ham10000](https://www.kaggle.com/datasets/kmader/skin-cancer-mnist-ham10000)",
-        reader=_read_ham, options=tuple(_HAM.values()),
+        reader=_read_ham, options=tuple(_HAM.values()), assumed=("options", "split", "prompt"),
     ),
     DataSet(
         "derm7pt", "Derm7pt", Task.DIAGNOSIS, "dermoscopy", "dermoscopy", "OOD",
         layout="`meta/meta.csv`, `meta/{train,valid,test}_indexes.csv`, `images/`", split="official",
         source="[jeremykawahara/derm7pt](https://github.com/jeremykawahara/derm7pt)",
-        reader=_read_derm7pt, options=_DERM7PT,
+        reader=_read_derm7pt, options=_DERM7PT, assumed=("task", "options", "split", "prompt"),
     ),
     DataSet(
         "brset", "BRSET", Task.DIAGNOSIS, "fundus photograph", "retinography", "OOD",
@@ -201,6 +202,7 @@ TABLES = (
         split="ours, by patient (70 / 10 / 20 %)",
         source="[PhysioNet brazilian-ophthalmological](https://physionet.org/content/brazilian-ophthalmological/); the paper names 1.0.0",
         reader=_read_brset, options=(*_BRSET_WORDS.values(), _NONE), single=False, normal=_NONE,
+        assumed=("task", "options", "split", "prompt"),
     ),
     _fmc("chest", "FMC-Chest", "X-ray", "chest X-ray", (*_FMC_CHEST, _NONE), _NONE),
     _fmc("colon", "FMC-Colon", "histology", "colon pathology", ("normal", "tumor"), ""),

@@ -74,6 +74,7 @@ VINDR = (
         split="official train and test; a tenth of train's studies is val",
         source="[PhysioNet vindr-spinexr](https://physionet.org/content/vindr-spinexr/)",
         reader=_read_spine, options=_SPINE, single=False, normal=_NONE, prompt=_SPINE_PROMPT,
+        assumed=("split",),
     ),
     DataSet(
         "vindr_pcxr", "VinDr-PCXR", Task.DIAGNOSIS, "X-ray", "child's chest X-ray", "ID",
@@ -81,12 +82,13 @@ VINDR = (
         split="official train and test; a tenth of train's images is val",
         source="[PhysioNet vindr-pcxr](https://physionet.org/content/vindr-pcxr/)",
         reader=_read_child, options=_CHILD, single=False, normal=_NONE,
+        assumed=("task", "options", "split", "prompt"),
     ),
     DataSet(
         "vindr_mammo", "VinDr-Mammo", Task.DIAGNOSIS, "mammography", "mammography", "ID",
         layout="`breast-level_annotations.csv`, `images/<study_id>/<image_id>.dicom`",
         split="official train and test; a tenth of train's studies is val",
         source="[VinDr-Mammo](https://vindr.ai/datasets/mammo)",
-        reader=_read_breast, options=_BIRADS,
+        reader=_read_breast, options=_BIRADS, assumed=("task", "options", "split", "prompt"),
     ),
 )  # fmt: skip
