@@ -17,18 +17,13 @@ from transformers import AutoModelForImageTextToText
 from typer.testing import CliRunner
 
 from gsco_pacs import cli
+from gsco_pacs.adapters.checkpoints import empty_model, encode_turn, load_processor
 from gsco_pacs.adapters.convert_meddr import convert_meddr
 from gsco_pacs.adapters.meddr_layout import converted_config, read_source_config
 from gsco_pacs.adapters.meddr_tokenizer import PublishedTokenizer
 from gsco_pacs.adapters.memory_plan import CONTEXT, Machine, MemoryPlan, Part, device_map
 from gsco_pacs.adapters.memory_trial import ANSWER_TOKENS, longest_prompt, try_memory
-from gsco_pacs.adapters.transformers_generalist import (
-    TransformersGeneralist,
-    empty_model,
-    encode_turn,
-    load_processor,
-    plan_checkpoint,
-)
+from gsco_pacs.adapters.transformers_generalist import TransformersGeneralist, plan_checkpoint
 from gsco_pacs.domain.errors import BrokenBundleError, ConfigError, OutOfResourcesError
 from gsco_pacs.domain.findings import Briefing, Mode
 from gsco_pacs.ports import Picture

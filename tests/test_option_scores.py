@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from gsco_pacs.adapters.checkpoints import encode_turn
 from gsco_pacs.adapters.option_scores import likeliest
-from gsco_pacs.adapters.transformers_generalist import TransformersGeneralist, _image, encode_turn
+from gsco_pacs.adapters.transformers_generalist import TransformersGeneralist, _image
 from gsco_pacs.domain.findings import Briefing, Mode
 from tests.test_generalists import GREY
 from tests.tiny_checkpoints import FAMILIES, build, llama

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerFast
 
+from gsco_pacs.adapters.checkpoints import empty_model, load_processor
 from gsco_pacs.adapters.meddr_layout import (
     converted_config,
     converted_keys,
@@ -23,7 +24,6 @@ from gsco_pacs.adapters.meddr_layout import (
 from gsco_pacs.adapters.meddr_tokenizer import CONTEXT_TOKEN, PublishedTokenizer
 from gsco_pacs.adapters.memory_plan import plan_memory, this_machine
 from gsco_pacs.adapters.progress_bar import Told
-from gsco_pacs.adapters.transformers_generalist import empty_model, load_processor
 from gsco_pacs.domain.errors import BrokenBundleError, ConfigError, OutOfResourcesError
 
 _SHARD_BYTES = 5_000_000_000

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from PIL import Image
-from transformers import AutoConfig, GenerationConfig
+from transformers import GenerationConfig
 
+from gsco_pacs.adapters.checkpoints import encode_turn, kind_of, load_processor, read_config
 from gsco_pacs.adapters.converted import mark_model
 from gsco_pacs.adapters.memory_plan import CONTEXT
-from gsco_pacs.adapters.transformers_generalist import encode_turn, kind_of, load_processor
 from gsco_pacs.domain.errors import ConfigError, OutOfResourcesError
 
 ANSWER_TOKENS = 128
@@ -47,10 +47,12 @@ def try_memory(path: Path, dtype: torch.dtype, device: str = "cuda") -> MemoryTr
     if not torch.cuda.is_available():
         raise ConfigError("A trial needs a GPU that torch can see; the plan alone needs none.")
     try:
-        config, processor = AutoConfig.from_pretrained(path), load_processor(path)
+        config, processor = read_config(path), load_processor(path)
         torch.cuda.reset_peak_memory_stats(device)
         with torch.device(device):
-            model = mark_model(kind_of(config).from_config(config, dtype=dtype).eval(), config)
+            model = mark_model(
+                kind_of(config).from_config(config, dtype=dtype, trust_remote_code=False).eval(), config
+            )
         weights = torch.cuda.memory_allocated(device)
         inputs = longest_prompt(processor).to(device)
         inputs["pixel_values"] = inputs["pixel_values"].to(dtype)

@@ -16,6 +16,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: nothing o
 
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+from gsco_pacs.adapters.checkpoints import NUMBERS_ONLY
 from gsco_pacs.domain.errors import ConfigError
 
 _NAME = "smollm2-135m-instruct"
@@ -72,7 +73,7 @@ def packaged_layers(layers: Sequence[int]) -> dict[str, Tensor]:
 def packaged_tokenizer() -> Any:
     """The tokenizer of the packaged language model; ConfigError if the package is missing."""
     gguf = _packaged_gguf()
-    return AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    return AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, **NUMBERS_ONLY)
 
 
 def shape_of_packaged() -> dict[str, Any]:
@@ -108,10 +109,10 @@ def _packaged_gguf() -> Path:
 
 def _convert(gguf: Path, target: Path) -> None:
     model: Any = AutoModelForCausalLM.from_pretrained(
-        gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True)
+        gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), **NUMBERS_ONLY
     )
     # A model that remembers its packed form refuses to be saved, although nothing is packed any more.
     vars(model.config).pop("quantization_config", None)
     model.hf_quantizer = None
     model.save_pretrained(target)
-    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(target)
+    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, **NUMBERS_ONLY).save_pretrained(target)

@@ -1,12 +1,10 @@
 """A generalist from a checkpoint in the Hugging Face format on a local path: vision-language or text only."""
 
 import hashlib
-import json
 import logging
 import os
 from collections.abc import Sequence
 from functools import cached_property
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,20 +15,17 @@ import numpy as np
 import torch
 import transformers
 from PIL import Image
-from transformers import (
-    AutoConfig,
-    AutoImageProcessor,
-    AutoModelForCausalLM,
-    AutoModelForImageTextToText,
-    AutoProcessor,
-    AutoTokenizer,
-    BitsAndBytesConfig,
-    GenerationConfig,
-    PretrainedConfig,
-    ProcessorMixin,
-)
-from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+from transformers import AutoTokenizer, BitsAndBytesConfig, GenerationConfig, PretrainedConfig
 
+from gsco_pacs.adapters.checkpoints import (
+    NUMBERS_ONLY,
+    empty_model,
+    encode_turn,
+    kind_of,
+    load_processor,
+    read_config,
+    sees,
+)
 from gsco_pacs.adapters.converted import mark_model, mark_processor, picture_limit
 from gsco_pacs.adapters.memory_plan import MemoryPlan, Quantization, device_map, plan_memory, this_machine
 from gsco_pacs.adapters.option_scores import likeliest, option_scores
@@ -40,7 +35,6 @@ from gsco_pacs.ports import Picture
 
 transformers.utils.logging.disable_progress_bar()  # a worker's log is not a terminal
 
-_OURS = "gsco_small"
 _WEIGHTS = ("*.safetensors", "*.bin")
 _BLOCK = 1 << 20
 _LOG = logging.getLogger(__name__)
@@ -134,22 +128,18 @@ class TransformersGeneralist:
 
     @cached_property
     def _config(self) -> PretrainedConfig:
-        kind = json.loads((self._path / "config.json").read_text(encoding="utf-8")).get("model_type")
-        if kind == _OURS:
-            import_module("gsco_pacs.adapters.small_generalist")  # which makes itself known to transformers
-        config: PretrainedConfig = AutoConfig.from_pretrained(self._path)
-        return config
+        return read_config(self._path)
 
     @property
     def _sees(self) -> bool:
-        return _sees(self._config)
+        return sees(self._config)
 
     @cached_property
     def _model(self) -> Any:
         try:
             plan = self._planned()
             model = kind_of(self._config).from_pretrained(
-                self._path, dtype=self._dtype, **self._placing(plan)
+                self._path, dtype=self._dtype, **NUMBERS_ONLY, **self._placing(plan)
             )
             placed = model if "device_map" in self._placing(plan) else model.to(self._device)
             return mark_model(placed.eval(), self._config)
@@ -190,7 +180,7 @@ class TransformersGeneralist:
     @cached_property
     def _processor(self) -> Any:
         if not self._sees:
-            return AutoTokenizer.from_pretrained(self._path)
+            return AutoTokenizer.from_pretrained(self._path, **NUMBERS_ONLY)
         return mark_processor(load_processor(self._path), self._config)
 
     @property
@@ -219,81 +209,12 @@ class TransformersGeneralist:
         return len(new) < self._max_new_tokens or int(new[-1]) in known
 
 
-def encode_turn(processor: Any, prompt: str, images: list[Image.Image], *, sees: bool = True) -> Any:
-    """The model's input for one turn of a person: the pictures, then the prompt, in the checkpoint's chat form if it has one."""
-    if getattr(processor, "chat_template", None) is None:
-        given = {"images": images} if images else {}
-        return processor(text=prompt, return_tensors="pt", **given)
-    if not sees:
-        turn: dict[str, Any] = {"role": "user", "content": prompt}
-    else:
-        parts: list[dict[str, Any]] = [{"type": "image", "image": image} for image in images]
-        turn = {"role": "user", "content": [*parts, {"type": "text", "text": prompt}]}
-    # Everything stands in the user's turn: some templates know no system role.
-    return processor.apply_chat_template(
-        [turn], add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
-    )
-
-
 def plan_checkpoint(path: Path) -> MemoryPlan:
-    """The memory plan of a checkpoint, from its config.json alone; ConfigError if transformers does not know the model."""
+    """The memory plan of a checkpoint, from its config.json alone; ConfigError if nobody here knows the model."""
     try:
-        return plan_memory(empty_model(AutoConfig.from_pretrained(path)))
-    except (ValueError, OSError) as error:
+        return plan_memory(empty_model(read_config(path)))
+    except (ImportError, ValueError) as error:
         raise ConfigError(f"{path}: transformers cannot plan it: {error}") from error
-
-
-def _sees(config: PretrainedConfig) -> bool:
-    return config.model_type in (_OURS, *MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
-
-
-def kind_of(config: PretrainedConfig) -> Any:
-    """The class of transformers that loads such a model."""
-    return AutoModelForImageTextToText if _sees(config) else AutoModelForCausalLM
-
-
-def empty_model(config: PretrainedConfig) -> Any:
-    """The model without memory for its weights: names and shapes only."""
-    with torch.device("meta"):
-        return kind_of(config).from_config(config)
-
-
-def load_processor(path: Path) -> Any:
-    """The checkpoint's processor; without torchvision one without its video part, which pictures do not need."""
-    try:
-        return AutoProcessor.from_pretrained(path, backend="pil")
-    except (ImportError, ValueError, OSError) as error:
-        name = _processor_class(path)
-        if name is None or not hasattr(transformers, name):
-            raise ConfigError(f"{path}: transformers cannot load its processor: {error}") from error
-    kind = _without_video(getattr(transformers, name))
-    settings, _ = kind.get_processor_dict(path)
-    parts = {
-        "image_processor": AutoImageProcessor.from_pretrained(path, backend="pil"),
-        "tokenizer": AutoTokenizer.from_pretrained(path),
-        "video_processor": None,
-    }
-    return kind.from_args_and_dict([parts[name] for name in kind.get_attributes()], settings)
-
-
-def _without_video(kind: type[ProcessorMixin]) -> type[ProcessorMixin]:
-    """``kind`` with a constructor that takes None for the video processor."""
-
-    def check(self: ProcessorMixin, argument_name: str, argument: Any) -> Any:
-        if argument_name == "video_processor" and argument is None:
-            return None
-        return kind.check_argument_for_proper_class(self, argument_name, argument)
-
-    return type(kind.__name__, (kind,), {"check_argument_for_proper_class": check})
-
-
-def _processor_class(path: Path) -> str | None:
-    for name in ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json"):
-        if (path / name).is_file():
-            found = json.loads((path / name).read_text(encoding="utf-8")).get("processor_class")
-            if found:
-                return str(found)
-    return None
 
 
 def _image(picture: Picture) -> Image.Image:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer
 
+from gsco_pacs.adapters.checkpoints import NUMBERS_ONLY
 from gsco_pacs.evaluation.checkpoint_files import need, published
 
 LAYER = 5
@@ -24,10 +25,8 @@ class BertScore:
         """``folder`` holds distilroberta-base as Hugging Face's library saves it; ConfigError if not."""
         need(folder, "BERTScore", "config.json")
         with published(folder, "BERTScore"):
-            self._tokenizer = AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, add_prefix_space=True
-            )
-            self._model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
+            self._tokenizer = AutoTokenizer.from_pretrained(folder, add_prefix_space=True, **NUMBERS_ONLY)
+            self._model = AutoModel.from_pretrained(folder, **NUMBERS_ONLY).eval()
 
     def figures(self, said: Sequence[str], references: Sequence[str]) -> dict[str, float]:
         """The mean over the reports."""

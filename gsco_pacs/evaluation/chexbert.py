@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, BertModel, BertTokenizer
 
+from gsco_pacs.adapters.checkpoints import NUMBERS_ONLY
 from gsco_pacs.evaluation.checkpoint_files import below, need, published, weights
 from gsco_pacs.evaluation.decisions import Decisions, table
 from gsco_pacs.evaluation.text_metrics import micro_f1
@@ -46,7 +47,7 @@ class CheXbert:
         need(folder, "CheXbert", CHECKPOINT, "config.json", "vocab.txt")
         self._tokenizer = BertTokenizer(str(folder / "vocab.txt"), do_lower_case=True)
         with published(folder / CHECKPOINT, "CheXbert"):
-            self._model = _Labeler(AutoConfig.from_pretrained(folder)).eval()
+            self._model = _Labeler(AutoConfig.from_pretrained(folder, **NUMBERS_ONLY)).eval()
             kept = weights(folder / CHECKPOINT)["model_state_dict"]
             parallel = "module." if all(name.startswith("module.") for name in kept) else ""
             self._model.load_state_dict(below(parallel, kept))

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from gsco_pacs.adapters.checkpoints import NUMBERS_ONLY
 from gsco_pacs.evaluation.checkpoint_files import need, published
 
 _LONGEST_REPORT = 300
@@ -83,8 +84,8 @@ class Green:
         need(folder, "GREEN", "config.json")
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         with published(folder, "GREEN"):
-            self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype="auto")
+            self._tokenizer = AutoTokenizer.from_pretrained(folder, **NUMBERS_ONLY)
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", **NUMBERS_ONLY)
             self._model = model.eval().to(self._device)
 
     def figures(self, said: Sequence[str], references: Sequence[str]) -> dict[str, float]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
+from gsco_pacs.adapters.checkpoints import NUMBERS_ONLY
 from gsco_pacs.evaluation.checkpoint_files import below, need, published, weights
 
 WEIGHTS, SETTINGS, VOCABULARY, TRANSFORMER = "weights.th", "config.json", "vocabulary", "transformer"
@@ -53,8 +54,9 @@ class RadGraphNetwork:
         self._spans_per_word = float(model["modules"]["relation"]["spans_per_word"])
         self._longest = model["embedder"]["token_embedders"]["bert"].get("max_length") or math.inf
         kept = weights(folder / WEIGHTS)
-        self._tokenizer = AutoTokenizer.from_pretrained(folder / TRANSFORMER, local_files_only=True)
-        self._encoder = AutoModel.from_config(AutoConfig.from_pretrained(folder / TRANSFORMER)).eval()
+        self._tokenizer = AutoTokenizer.from_pretrained(folder / TRANSFORMER, **NUMBERS_ONLY)
+        config = AutoConfig.from_pretrained(folder / TRANSFORMER, **NUMBERS_ONLY)
+        self._encoder = AutoModel.from_config(config, trust_remote_code=False).eval()
         self._encoder.load_state_dict(below(_ENCODER, kept))
         self._widths = kept[_WIDTHS]
         self._label = _scorer(kept, f"_ner._ner_scorers.{self.dataset}__ner_labels.")

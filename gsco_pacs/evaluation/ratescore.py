@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from transformers import AutoModel, AutoModelForTokenClassification, AutoTokenizer
 
+from gsco_pacs.adapters.checkpoints import NUMBERS_ONLY
 from gsco_pacs.evaluation.checkpoint_files import need, published
 from gsco_pacs.grounding.labeller import sentences
 
@@ -41,10 +42,10 @@ class RaTEScore:
         need(folder, "RaTEScore", ENTITIES, SYNONYMS, WEIGHTS)
         with published(folder, "RaTEScore"):
             ner, synonyms = folder / ENTITIES, folder / SYNONYMS
-            self._ner_tokenizer = AutoTokenizer.from_pretrained(ner, local_files_only=True)
-            self._ner = AutoModelForTokenClassification.from_pretrained(ner, local_files_only=True).eval()
-            self._tokenizer = AutoTokenizer.from_pretrained(synonyms, local_files_only=True)
-            self._encoder = AutoModel.from_pretrained(synonyms, local_files_only=True).eval()
+            self._ner_tokenizer = AutoTokenizer.from_pretrained(ner, **NUMBERS_ONLY)
+            self._ner = AutoModelForTokenClassification.from_pretrained(ner, **NUMBERS_ONLY).eval()
+            self._tokenizer = AutoTokenizer.from_pretrained(synonyms, **NUMBERS_ONLY)
+            self._encoder = AutoModel.from_pretrained(synonyms, **NUMBERS_ONLY).eval()
             table = json.loads((folder / WEIGHTS).read_text(encoding="utf-8"))
             self._weights = {
                 (a.upper(), b.upper()): float(value)
