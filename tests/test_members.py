@@ -1,16 +1,19 @@
 """Several networks of one task in one bundle: each is asked, each has an opinion, the first recalls the cases."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from gsco_pacs.adapters.bundle_format import EVALUATION, METADATA, WEIGHTS
+from gsco_pacs.adapters.bundle_format import EVALUATION, METADATA, PICKLED, WEIGHTS, write_sums
 from gsco_pacs.adapters.bundles import load_bundle
 from gsco_pacs.cli import app
 from gsco_pacs.consultation import consult_stage
@@ -81,6 +84,24 @@ def test_a_bundle_of_one_network_keeps_its_name_and_its_bytes(trained: list[Path
     assert load_bundle(again)[0].identity.name == "made_up"
     assert json.loads((again / METADATA).read_text())["gsco"]["members"] == []
     assert (again / WEIGHTS).read_bytes() == (trained[0] / WEIGHTS).read_bytes()
+
+
+def test_a_bundle_that_is_joined_into_one_of_the_others_keeps_nothing_of_what_was_there(
+    trained: list[Path], tmp_path: Path
+) -> None:
+    first, second = (Path(shutil.copytree(bundle, tmp_path / bundle.name)) for bundle in trained)
+    torch.save(load_file(first / WEIGHTS), first / PICKLED)
+    (first / WEIGHTS).unlink()
+    (second / "LICENSE").write_text("of the second alone")
+    write_sums(first)
+    alone = [load_bundle(bundle)[0].look([GREY])[0].probabilities for bundle in (first, second)]
+    join_bundles(second, [first, second])
+    assert [member.look([GREY])[0].probabilities for member in load_bundle(second)] == alone
+    assert sorted(path.name for path in (second / "models").iterdir()) == ["model.2.safetensors", "model.pt"]
+    join_bundles(second, [trained[1]])
+    assert not list((second / "index").iterdir())
+    assert [path.name for path in (second / "configs").glob("inference*")] == ["inference.json"]
+    assert not (second / "LICENSE").exists()
 
 
 def test_a_changed_byte_of_a_further_member_is_refused(pair: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Makes one bundle of several that were trained for the same task: each becomes a member with an opinion of its own."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,16 @@ from gsco_pacs.adapters.bundle_format import (
 )
 from gsco_pacs.adapters.bundle_samples import seal
 from gsco_pacs.adapters.bundles import load_bundle
+from gsco_pacs.adapters.durable_file import write_durably
 from gsco_pacs.domain.errors import ConfigError
 from gsco_pacs.training.bundle_writer import as_json, calibrations_of, described
 from gsco_pacs.training.task import Task, read_task
 
 _CARRIED = (LICENCE, TASK, CARD)
 """Files of the first bundle that the node does not read but a person does."""
+
+_REPLACED = ("models/model*", "configs/inference*", FEATURES, CASES, *_CARRIED)
+"""What an earlier bundle in the same directory may have left, which must not be taken for the new one's."""
 
 _OF_A_TASK = ("title", "region", "modality_phrase", "module", "input", "reading", "pooling")
 """What stands in a task file under the same name as in the `gsco` section."""
@@ -73,10 +77,17 @@ def join_bundles(out: Path, bundles: Sequence[Path], task: Path | None = None) -
     contents = dict(_contents(found)) | dict(_kept(bundles[0], section)) | {METADATA: as_json(metadata)}
     if task:
         contents[TASK] = task.read_bytes()
-    for name, content in contents.items():  # everything has been read: ``out`` may be one of ``bundles``
-        (out / name).parent.mkdir(parents=True, exist_ok=True)
-        (out / name).write_bytes(content)
+    _replace(out, contents)  # everything has been read: ``out`` may be one of ``bundles``
     return seal(out)
+
+
+def _replace(out: Path, contents: Mapping[str, bytes]) -> None:
+    for name, content in contents.items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        write_durably(out / name, content)
+    before = {path for pattern in _REPLACED for path in out.glob(pattern) if path.is_file()}
+    for stale in before - {out / name for name in contents}:
+        stale.unlink()
 
 
 def _members(bundle: Path) -> Iterator[_Member]:
