@@ -84,6 +84,7 @@ def train_specialist(
 def _train_segmenter(
     task: Path, folder: Path, out: Path, epochs: int, learning_rate: float, seed: int, threads: int
 ) -> Path:
+    from gsco_pacs.adapters.bundle_samples import seal
     from gsco_pacs.adapters.progress_bar import progress_bar
     from gsco_pacs.training.segmentation import SegmentationRequest, train_segmenter
 
@@ -91,7 +92,7 @@ def _train_segmenter(
         task, folder, out, epochs=epochs, learning_rate=learning_rate, seed=seed, threads=threads
     )
     with progress_bar("training", Console()) as progress:
-        return train_segmenter(request, progress)
+        return seal(train_segmenter(request, progress))
 
 
 @train.command("generator")

@@ -152,6 +152,26 @@ def test_a_task_file_brings_other_words_and_codes_without_a_new_training(
     assert (pair / "configs/task.yaml").read_bytes() == task.read_bytes()
 
 
+def test_a_task_file_does_not_make_a_foreign_bundle_ours(trained: list[Path], tmp_path: Path) -> None:
+    foreign = join_bundles(tmp_path / "foreign", trained[:1])
+    stated = json.loads((foreign / METADATA).read_text()) | {"copyright": "Copyright (c) others"}
+    (foreign / METADATA).write_text(json.dumps(stated))
+    (foreign / "LICENSE").write_text("Their licence")
+    write_sums(foreign)
+    task = _changed(
+        trained[0],
+        tmp_path / "task",
+        lambda c: c.update(name="renamed", version="2.0.0", authors="us", copyright="ours", licence="MIT"),
+    )
+    renamed = join_bundles(tmp_path / "renamed", [foreign], task)
+    metadata = json.loads((renamed / METADATA).read_text())
+    assert (metadata["name"], metadata["copyright"]) == ("renamed", "Copyright (c) others")
+    assert metadata["authors"] == "us", "the foreign bundle states none"
+    assert set(metadata["changelog"]) == {"1.0.0", "2.0.0"}
+    assert metadata["network_data_format"] == stated["network_data_format"]
+    assert (renamed / "LICENSE").read_text() == "Their licence"
+
+
 def test_a_task_file_with_other_labels_is_refused(trained: list[Path], tmp_path: Path) -> None:
     def swap(content: dict[str, object]) -> None:
         labels = content["labels"]
@@ -202,8 +222,11 @@ def test_a_study_gets_an_opinion_of_each_member_and_is_decoded_once(
     assert {case.specialist for case in consultation.cases} == {"made_up.1"}
 
 
-def test_one_command_trains_several_members_and_joins_them(tmp_path: Path) -> None:
+def test_one_command_trains_several_members_and_joins_them_into_a_bundle_that_is_right(
+    tmp_path: Path,
+) -> None:
     task, manifest = write_data(tmp_path, "multi-class")
+    task.write_text(task.read_text() + "authors: A hospital\nlicence: MIT\n")
     words = ["train", "specialist", "--task", str(task), "--manifest", str(manifest), "--scratch"]
     words += [
         "--out",
@@ -223,3 +246,7 @@ def test_one_command_trains_several_members_and_joins_them(tmp_path: Path) -> No
     assert first.identity.sha256 == load_bundle(tmp_path / "net.1")[0].identity.sha256
     assert second.identity.sha256 == load_bundle(tmp_path / "net.2")[0].identity.sha256
     assert [finding.label for finding in second.findings] == list(LABELS)
+    metadata = json.loads((tmp_path / "net" / METADATA).read_text())
+    assert (metadata["authors"], metadata["copyright"]) == ("A hospital", "not stated")
+    verified = CliRunner().invoke(app, ["models", "verify", str(tmp_path / "net")])
+    assert verified.exit_code == 0, verified.output

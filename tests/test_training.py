@@ -63,6 +63,13 @@ def test_one_epoch_writes_a_bundle_that_loads_and_can_be_indexed_and_measured(
     assert all(label in as_markdown([figures], "a test") for label in LABELS)
 
 
+def test_a_bundle_claims_no_author_and_no_licence_that_its_task_does_not_state(tmp_path: Path) -> None:
+    bundle, _ = train_on_made_up(tmp_path, "multi-class", "bundle")
+    metadata = json.loads((bundle / METADATA).read_text())
+    assert (metadata["authors"], metadata["copyright"]) == ("not stated", "not stated")
+    assert not (bundle / "LICENSE").exists()
+
+
 def test_the_case_index_names_no_file_and_no_patient(tmp_path: Path) -> None:
     bundle, manifest = train_on_made_up(tmp_path, "multi-class", "bundle")
     build_index(bundle, manifest, lambda *_: None)

@@ -112,7 +112,7 @@ def _file_faults(bundle: Path) -> Iterator[str]:
         except BrokenBundleError as error:
             yield str(error)
     if not _licence(bundle):
-        yield f"It has no {LICENCE} file that begins with the licence's name."
+        yield f"It has no {LICENCE} file that begins with the licence's name: add one (training does if the task says `licence`)."
 
 
 def _licence(bundle: Path) -> str:

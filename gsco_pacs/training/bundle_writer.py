@@ -13,6 +13,7 @@ from safetensors.torch import save
 
 from gsco_pacs.adapters.bundle_format import (
     INFERENCE,
+    LICENCE,
     METADATA,
     WEIGHTS,
     CalibrationEntry,
@@ -24,17 +25,24 @@ from gsco_pacs.adapters.bundle_format import (
 from gsco_pacs.adapters.durable_file import write_durably
 from gsco_pacs.adapters.segmentation_format import SegmentationSection
 from gsco_pacs.training.segmentation_task import SegmentationTask
-from gsco_pacs.training.task import Task
+from gsco_pacs.training.task import NOT_STATED, Named, Task
+
+_NAMING = ("version", "name", "task", "description")
+_OWNERSHIP = ("authors", "copyright")
 
 
 def write_bundle(
     out: Path, task: Task, section: GscoSection, network_def: dict[str, Any], network: torch.nn.Module
 ) -> None:
     """Write metadata, network definition, weights (float16) and checksums into ``out``; other files stay."""
-    _put(out, network, network_def, described(task, section))
+    _put(out, task, network, network_def, _described(task, section))
 
 
-def _put(out: Path, network: torch.nn.Module, network_def: dict[str, Any], metadata: dict[str, Any]) -> None:
+def _put(
+    out: Path, task: Named, network: torch.nn.Module, network_def: dict[str, Any], metadata: dict[str, Any]
+) -> None:
+    if task.licence and not (out / LICENCE).exists():
+        _write(out / LICENCE, f"{task.licence}\n".encode())
     weights = {key: _half(value) for key, value in network.state_dict().items()}
     _write(out / WEIGHTS, save(weights))
     _write(out / INFERENCE, as_json({"network_def": network_def}))
@@ -74,12 +82,12 @@ def _write(path: Path, content: bytes) -> None:
     write_durably(path, content)
 
 
-def described(task: Task, section: GscoSection) -> dict[str, Any]:
+def _described(task: Task, section: GscoSection) -> dict[str, Any]:
     """The keys that MONAI's bundle specification asks for, and our section."""
     size = section.prepare.size
     image = {"type": "image", "format": "magnitude", "modality": task.modality_phrase, "num_channels": 1}
     outputs = {str(index): entry.label for index, entry in enumerate(section.labels)}
-    return _general(task, "Apache-2.0") | {
+    return _general(task) | {
         "network_data_format": {
             "inputs": {
                 "image": image
@@ -106,7 +114,15 @@ def described(task: Task, section: GscoSection) -> dict[str, Any]:
     }
 
 
-def _general(task: Task | SegmentationTask, licence: str) -> dict[str, Any]:
+def renamed(metadata: Mapping[str, Any], task: Named) -> dict[str, Any]:
+    """``metadata`` under the name and version that ``task`` gives; whose the bundle is stays, if it is stated."""
+    says, before = _general(task), metadata.get("version", "unknown")
+    unowned = [key for key in _OWNERSHIP if metadata.get(key, NOT_STATED) == NOT_STATED]
+    changelog = {task.version: f"made of version {before}"} | metadata.get("changelog", {})
+    return {**metadata, **{key: says[key] for key in (*_NAMING, *unowned)}, "changelog": changelog}
+
+
+def _general(task: Named) -> dict[str, Any]:
     return {
         "version": task.version,
         "changelog": {task.version: "trained " + datetime.now(UTC).date().isoformat()},
@@ -117,8 +133,8 @@ def _general(task: Task | SegmentationTask, licence: str) -> dict[str, Any]:
         "name": task.name,
         "task": task.title,
         "description": task.description,
-        "authors": "the gsco_pacs developers",
-        "copyright": licence,
+        "authors": task.authors,
+        "copyright": task.copyright,
         "intended_use": "Research only; not for diagnostic use.",
     }
 
@@ -139,8 +155,8 @@ def write_segmenter(
         "inputs": {"image": image | common | {"is_patch_data": False, "channel_def": {"0": "grey"}}},
         "outputs": {"pred": pred | common | {"is_patch_data": False, "channel_def": names}},
     }
-    metadata = _general(task, task.licence) | {
+    metadata = _general(task) | {
         "network_data_format": form,
         "gsco": section.model_dump(mode="json", by_alias=True),
     }
-    _put(out, network, network_def, metadata)
+    _put(out, task, network, network_def, metadata)

@@ -25,7 +25,7 @@ from gsco_pacs.adapters.bundle_samples import seal
 from gsco_pacs.adapters.bundles import load_bundle
 from gsco_pacs.adapters.durable_file import write_durably
 from gsco_pacs.domain.errors import ConfigError
-from gsco_pacs.training.bundle_writer import as_json, calibrations_of, described
+from gsco_pacs.training.bundle_writer import as_json, calibrations_of, renamed
 from gsco_pacs.training.task import Task, read_task
 
 _CARRIED = (LICENCE, TASK, CARD)
@@ -62,7 +62,7 @@ def join_bundles(out: Path, bundles: Sequence[Path], task: Path | None = None) -
     """Write one bundle of all members of ``bundles`` into ``out``; the case index and the model card are the first's.
 
     With ``task`` (a task file) names, words, codes and the choice of images are its; with one bundle that renames it
-    without a new training. ConfigError if the bundles are not of one task, BrokenBundleError if one cannot be used.
+    without a new training. Authors, copyright and licence stay the first bundle's. ConfigError if the bundles are not of one task, BrokenBundleError if one cannot be used.
     """
     for bundle in bundles:
         load_bundle(bundle)
@@ -71,9 +71,9 @@ def join_bundles(out: Path, bundles: Sequence[Path], task: Path | None = None) -
     wanted = read_task(task) if task else None
     _must_agree(found, wanted)
     section = first.model_copy(update={"members": tuple(_entries(found))})
-    metadata |= {"gsco": section.model_dump(mode="json", by_alias=True)}
     if wanted:
-        metadata |= described(wanted, _retitled(section, wanted))
+        metadata, section = renamed(metadata, wanted), _retitled(section, wanted)
+    metadata["gsco"] = section.model_dump(mode="json", by_alias=True)
     contents = dict(_contents(found)) | dict(_kept(bundles[0], section)) | {METADATA: as_json(metadata)}
     if task:
         contents[TASK] = task.read_bytes()
@@ -94,7 +94,7 @@ def _members(bundle: Path) -> Iterator[_Member]:
     files = VerifiedFiles(bundle)
     metadata, section = read_metadata(files.read(METADATA))
     yield _Member(
-        str(metadata["version"]),
+        str(metadata.get("version", "unknown")),
         section.member(1),
         files.read(INFERENCE),
         files.read(files.weights),

@@ -6,24 +6,18 @@ from typing import Literal, Self
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from gsco_pacs.adapters.bundle_format import Section
 from gsco_pacs.adapters.segmentation_format import SegmentEntry, VolumeInputEntry, VolumePrepareEntry
 from gsco_pacs.domain.errors import ConfigError
+from gsco_pacs.training.task import Named
 
 
-class SegmentationTask(Section):
+class SegmentationTask(Named):
     """A segmenting specialist to be: which series, which segments, and how a report names them."""
 
-    name: str
-    version: str
-    title: str
-    description: str
     region: str
     modality_phrase: str
     module: str
     kind: Literal["segmentation"]
-    licence: str
-    """Of the weights, which the data may decide."""
     channels: tuple[int, ...] = (16, 32, 64, 128)
     """Of the UNet's levels."""
     strides: tuple[int, ...] = (2, 2, 2)

@@ -16,14 +16,25 @@ from gsco_pacs.adapters.bundle_format import (
 )
 from gsco_pacs.domain.errors import ConfigError
 
+NOT_STATED = "not stated"
 
-class Task(Section):
-    """A specialist to be: which images of a manifest, which labels, and how a report names them."""
+
+class Named(Section):
+    """What a bundle is called, who made it and what others may do with it."""
 
     name: str
     version: str
     title: str
     description: str
+    authors: str = NOT_STATED
+    copyright: str = NOT_STATED
+    licence: str | None = None
+    """Of the weights, which the data may decide; its name becomes the file LICENSE of a bundle that has none."""
+
+
+class Task(Named):
+    """A specialist to be: which images of a manifest, which labels, and how a report names them."""
+
     region: str
     modality_phrase: str
     module: str
