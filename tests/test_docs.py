@@ -70,8 +70,16 @@ def test_every_block_of_the_page_of_generalist_models_is_a_configuration(block: 
     assert list(loaded) == list(yaml.safe_load(block)["generalists"])
 
 
-def test_each_served_model_has_a_line_in_the_configuration() -> None:
+def test_each_served_model_is_asked_by_its_line_of_configuration_as_it_is_served() -> None:
     page = (DOCS / "generalist_models.md").read_text()
-    served = re.findall(r"--served-model-name (\S+) --port (\d+)", page)
-    configured = re.findall(r"example:(\d+)/v1\", model: ([\w.-]+)", page)
-    assert served == [(name, port) for port, name in configured]
+    blocks = [yaml.safe_load(block)["generalists"] for block in BLOCKS]
+    local = {name: line["path"] for block in blocks for name, line in block.items() if "path" in line}
+    asked = {name: line for block in blocks for name, line in block.items() if line["kind"] == "openai"}
+    served = re.findall(r"vllm serve (\S+) --served-model-name (\S+) --port (\d+)(.*)", page)
+    assert [name for _, name, _, _ in served] == list(asked)
+    for path, name, port, options in served:
+        key = re.search(r'--api-key "\$(\w+)"', options)
+        assert path == local[name]
+        assert asked[name]["base_url"].endswith(f":{port}/v1")
+        assert asked[name]["model"] == name
+        assert asked[name].get("api_key_env") == (key and key[1])

@@ -169,6 +169,23 @@ def test_a_checkpoint_that_must_choose_answers_with_options(
     )
 
 
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_server_that_does_not_know_the_response_format_is_asked_once_more_without(status: int) -> None:
+    server = Script(status, 200)
+    answer = OpenAIGeneralist(settings(server.base_url)).answer(CHOICE, [GREY])
+    assert (answer.text, answer.image_seen) == ("There is lung mass.", True)
+    constrained, free = (body for _, body in server.requests)
+    assert free == {key: value for key, value in constrained.items() if key != "response_format"}
+
+
+@pytest.mark.parametrize(("script", "requests"), [((400, 400), 2), ((401,), 1)])
+def test_a_refusal_for_any_other_reason_stands(script: tuple[int, ...], requests: int) -> None:
+    server = Script(*script)
+    with pytest.raises(PermanentError, match=str(script[-1])):
+        OpenAIGeneralist(settings(server.base_url)).answer(CHOICE, [])
+    assert len(server.requests) == requests
+
+
 def test_a_server_gets_eight_bit_pixels_and_the_prompt_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -20,6 +20,8 @@ from gsco_pacs.settings.generalists import OpenAIGeneralist as OpenAIGeneralistS
 
 _BLIND = re.compile(r"image input is not supported|not a multimodal model|at most 0 image", re.IGNORECASE)
 """How llama.cpp and vLLM say that a model takes no images."""
+_NOT_UNDERSTOOD = (400, 422)
+"""What servers answer to a request with a part that they do not know."""
 _SEED = 0
 
 
@@ -56,6 +58,8 @@ class OpenAIGeneralist:
 
     def answer(self, briefing: Briefing, pictures: Sequence[Picture]) -> Answer:
         """One greedy answer; without the pictures (and marked so) if the model takes none.
+
+        A constrained one is asked for once more without the constraint if the server does not understand it.
 
         PeerUnavailableError or PeerBusyError if it may pass, PermanentError if the server refuses the request.
         """
@@ -98,8 +102,14 @@ class OpenAIGeneralist:
             "seed": _SEED,
             "max_tokens": self._settings.max_new_tokens,
         }
-        if briefing.constrained:
-            body["response_format"] = _options_only(briefing)
+        if not briefing.constrained:
+            return self._ask(body)
+        response = self._ask(body | {"response_format": _options_only(briefing)})
+        # Blind servers are told apart by `answer`; any other refusal may mean that the format is not known there.
+        refused = response.status_code in _NOT_UNDERSTOOD and not _BLIND.search(response.text)
+        return self._ask(body) if refused else response
+
+    def _ask(self, body: dict[str, Any]) -> httpx.Response:
         return self._request("POST", "chat/completions", json=body)
 
     def _request(self, method: str, path: str, **content: Any) -> httpx.Response:
