@@ -1,5 +1,6 @@
 """The commands that make and keep models: ``gsco-pacs train`` and ``gsco-pacs models``."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +9,7 @@ import typer
 from rich.console import Console
 
 from gsco_pacs.config import load_config
+from gsco_pacs.domain.errors import ConfigError
 
 train = typer.Typer(no_args_is_help=True, help="Make models from a manifest of images.")
 models = typer.Typer(no_args_is_help=True, help="Keep bundles and generalists.")
@@ -34,7 +36,9 @@ def train_specialist(
     learning_rate: Annotated[
         float | None, typer.Option(help="The highest one: 3e-4, of volumes 2e-3, if not said.")
     ] = None,
-    size: Annotated[int, typer.Option(help="Edge of the pictures in pixels.")] = 320,
+    size: Annotated[
+        int | None, typer.Option(help="Edge of the pictures in pixels: 320, if not said.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same weights on one machine.")] = 1,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     device: Annotated[str, typer.Option(help="Torch device of the training, such as cuda.")] = "cpu",
@@ -42,9 +46,9 @@ def train_specialist(
         bool, typer.Option("--scratch", help="Start from chance, with no weights at all.")
     ] = False,
     members: Annotated[
-        int,
+        int | None,
         typer.Option(min=1, help="So many networks, with the seeds SEED, SEED + 1 and so on, in one bundle."),
-    ] = 1,
+    ] = None,
 ) -> None:
     """Train a specialist and write it as a bundle, its case index and a sample included."""
     from gsco_pacs.adapters.bundle_samples import seal
@@ -53,7 +57,11 @@ def train_specialist(
     from gsco_pacs.training.segmentation_task import segments_asked
 
     if segments_asked(task):
-        print(_train_segmenter(task, manifest, out, epochs or 30, learning_rate or 2e-3, seed, threads))
+        images_only = {"--soft-labels": soft_labels, "--start": start, "--size": size, "--members": members}
+        _refuse_given(images_only | {"--scratch": scratch or None})
+        print(
+            _train_segmenter(task, manifest, out, epochs or 30, learning_rate or 2e-3, seed, threads, device)
+        )
         return
     from gsco_pacs.training.index import build_index
     from gsco_pacs.training.joining import join_bundles
@@ -66,30 +74,52 @@ def train_specialist(
         out,
         None if scratch else start or imagenet_weights(),
         soft_labels,
-        size=size,
+        size=size or 320,
         recipe=Recipe(epochs=epochs or 16, learning_rate=learning_rate or 3e-4),
         seed=seed,
         threads=threads,
         device=device,
     )
-    parts = [out] if members == 1 else [out.with_name(f"{out.name}.{n}") for n in range(1, members + 1)]
+    count = members or 1
+    parts = [out] if count == 1 else [out.with_name(f"{out.name}.{n}") for n in range(1, count + 1)]
     for number, part in enumerate(parts):
         with progress_bar("training", Console()) as progress:
             train_specialist(replace(request, out=part, seed=seed + number), progress)
     with progress_bar("case index", Console()) as progress:
         build_index(parts[0], manifest, progress)
-    print(seal(out) if members == 1 else join_bundles(out, parts))
+    print(seal(out) if count == 1 else join_bundles(out, parts))
+
+
+def _refuse_given(options: Mapping[str, object]) -> None:
+    """ConfigError that names those of ``options`` that were given: of volumes they would change nothing."""
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise ConfigError(f"A task of the kind segmentation takes no {', '.join(given)}.")
 
 
 def _train_segmenter(
-    task: Path, folder: Path, out: Path, epochs: int, learning_rate: float, seed: int, threads: int
+    task: Path,
+    folder: Path,
+    out: Path,
+    epochs: int,
+    learning_rate: float,
+    seed: int,
+    threads: int,
+    device: str,
 ) -> Path:
     from gsco_pacs.adapters.bundle_samples import seal
     from gsco_pacs.adapters.progress_bar import progress_bar
     from gsco_pacs.training.segmentation import SegmentationRequest, train_segmenter
 
     request = SegmentationRequest(
-        task, folder, out, epochs=epochs, learning_rate=learning_rate, seed=seed, threads=threads
+        task,
+        folder,
+        out,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        seed=seed,
+        threads=threads,
+        device=device,
     )
     with progress_bar("training", Console()) as progress:
         return seal(train_segmenter(request, progress))

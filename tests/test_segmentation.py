@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
 from gsco_pacs.adapters.bundle_format import INFERENCE, METADATA, WEIGHTS, segments, write_sums
 from gsco_pacs.adapters.bundle_samples import answers, sample_faults, seal
@@ -17,6 +18,7 @@ from gsco_pacs.adapters.scores import dice
 from gsco_pacs.adapters.segmentation_bundles import BundleSegmenter, load_segmenter
 from gsco_pacs.adapters.segmentation_format import VolumePrepareEntry
 from gsco_pacs.adapters.volume_input import placement_of, segments_of
+from gsco_pacs.cli import app
 from gsco_pacs.config import Config
 from gsco_pacs.domain.errors import BrokenBundleError, ConfigError
 from gsco_pacs.evaluation.segmentation import evaluate_segmenter, segmentation_table
@@ -120,6 +122,31 @@ def test_labels_of_another_volume_are_refused_before_training(tmp_path: Path) ->
         path.unlink()
     with pytest.raises(ConfigError, match=r"no images/\*\.nii\.gz"):
         train_segmenter(SegmentationRequest(task, data, tmp_path / "out"), silent)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [["--members", "1"], ["--scratch"], ["--start", "x"], ["--size", "320"], ["--soft-labels", "x"]],
+    ids=lambda given: given[0],
+)
+def test_an_option_that_changes_nothing_of_a_segmenter_is_refused(given: list[str], tmp_path: Path) -> None:
+    (tmp_path / "task.yaml").write_text("kind: segmentation")
+    words = ["train", "specialist", "--task", str(tmp_path / "task.yaml"), "--manifest", "x", "--out", "x"]
+    told = CliRunner().invoke(app, [*words, *given])
+    assert isinstance(told.exception, ConfigError)
+    assert str(told.exception) == f"A task of the kind segmentation takes no {given[0]}."
+
+
+@pytest.mark.parametrize("kind", ["segmentation", "multi-label"])
+@pytest.mark.parametrize("device", ["abacus", "cuda:99"])
+def test_a_device_that_is_not_here_is_named_before_anything_is_read(
+    kind: str, device: str, tmp_path: Path
+) -> None:
+    (tmp_path / "task.yaml").write_text(f"kind: {kind}")
+    words = ["train", "specialist", "--task", str(tmp_path / "task.yaml"), "--manifest", "x", "--out", "x"]
+    told = CliRunner().invoke(app, [*words, "--device", device])
+    assert isinstance(told.exception, ConfigError)
+    assert f"the device '{device}'" in str(told.exception)
 
 
 def test_a_volume_stays_in_its_split_and_every_split_gets_its_share() -> None:

@@ -32,6 +32,7 @@ from gsco_pacs.adapters.scores import dice
 from gsco_pacs.adapters.segmentation_format import SegmentationSection, VolumePrepareEntry
 from gsco_pacs.adapters.volume_input import normalised, placement_of
 from gsco_pacs.training.bundle_writer import write_segmenter
+from gsco_pacs.training.device import check_device
 from gsco_pacs.training.segmentation_task import SegmentationTask, read_segmentation_task
 
 _OFFSETS = tuple(step / 10 for step in range(-20, 41))
@@ -54,13 +55,16 @@ class SegmentationRequest:
     learning_rate: float = 2e-3
     seed: int = 1
     threads: int = 1
+    device: str = "cpu"
+    """Torch device that learns; what it learnt is written the same way from any."""
 
 
 def train_segmenter(request: SegmentationRequest, progress: Told) -> Path:
     """Train on the split train, choose the epoch on val, and return the bundle's directory.
 
-    ConfigError if task or data are not usable.
+    ConfigError if device, task or data are not usable.
     """
+    check_device(request.device)
     task = read_segmentation_task(request.task)
     count = len(task.segments)
     train = _examples(read_volumes(request.manifest, "train", count), task.prepare)
@@ -68,7 +72,7 @@ def train_segmenter(request: SegmentationRequest, progress: Told) -> Path:
     torch.set_num_threads(request.threads)
     set_determinism(request.seed)
     network_def = _network_def(task)
-    best = _best(request, task, UNet(**_arguments(network_def)), train, val, progress)
+    best = _best(request, task, UNet(**_arguments(network_def)).to(request.device), train, val, progress)
     kept = task.model_dump(include=set(SegmentationSection.model_fields), by_alias=True)
     background = _balanced(best, val, count)
     section = SegmentationSection.model_validate(kept | {"task": task.kind, "background": background})
@@ -152,7 +156,8 @@ def _best(
         for chosen in torch.split(torch.randperm(len(train)), request.batch):
             changed = [change({"image": train[i][0], "truth": train[i][1]}) for i in chosen.tolist()]
             images, truth = (
-                torch.stack([one[key].as_tensor() for one in changed]) for key in ("image", "truth")
+                torch.stack([one[key].as_tensor() for one in changed]).to(request.device)
+                for key in ("image", "truth")
             )
             cost = loss(network(images), truth)
             optimizer.zero_grad()
@@ -167,15 +172,16 @@ def _best(
         progress(epoch * math.ceil(len(train) / request.batch), steps, line)
         if mean > highest:
             best, highest = copy.deepcopy(network), mean
-    return best
+    return best.cpu()
 
 
 @torch.inference_mode()
 def _mean_dice(network: nn.Module, val: Sequence[Example], segments: int) -> float:
     network.eval()
+    device = next(network.parameters()).device
     values = []
     for image, truth in val:
-        found = network(image[None])[0].argmax(dim=0).numpy()
+        found = network(image[None].to(device))[0].argmax(dim=0).cpu().numpy()
         values += [dice(found == n, truth[0].numpy() == n) for n in range(1, segments + 1)]
     return float(np.mean(values))
 

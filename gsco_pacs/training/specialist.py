@@ -27,6 +27,7 @@ from gsco_pacs.adapters.scores import Kind, decision_scores, probabilities_of
 from gsco_pacs.training.augmentation import Augmentation
 from gsco_pacs.training.bundle_writer import write_bundle
 from gsco_pacs.training.calibration import chosen_thresholds, fit_platt
+from gsco_pacs.training.device import check_device
 from gsco_pacs.training.learning import (
     Examples,
     Learner,
@@ -69,8 +70,9 @@ class TrainingRequest:
 def train_specialist(request: TrainingRequest, progress: Told) -> Path:
     """Train on the split train, choose epoch, calibration and thresholds on val, and return the bundle's directory.
 
-    ConfigError if task, manifest or start weights are not usable.
+    ConfigError if device, task, manifest or start weights are not usable.
     """
+    check_device(request.device)
     task = read_task(request.task)
     labels = [entry.label for entry in task.labels]
     train_cases = read_images(request.manifest, task.module, "train", labels)
