@@ -9,6 +9,7 @@ from gsco_pacs.datasets.cases import EvaluationCase, Task
 from gsco_pacs.domain.errors import BadObjectError
 from gsco_pacs.domain.findings import Code, Consultation, Finding, Opinion
 from gsco_pacs.evaluation.records import CaseRecord, ConsultationRecord, RunFolder, Variant
+from gsco_pacs.evaluation.vocabulary import in_words_of
 from gsco_pacs.grounding.positions import diagnoses
 from gsco_pacs.ports import Specialist
 from gsco_pacs.steps.consult import consult
@@ -58,8 +59,13 @@ def latest(folder: RunFolder) -> dict[str, ConsultationRecord]:
 
 
 def heard(folder: RunFolder) -> dict[str, ConsultationRecord]:
-    """Case -> what counts of it, of all cases whose images could be read."""
-    return {case: record for case, record in latest(folder).items() if not record.failure}
+    """Case -> what counts of it in the words of its options, of all cases whose images could be read."""
+    cases = {record.id: record for record in folder.cases}
+    return {
+        id_: replace(said, consultation=in_words_of(cases[id_], said.consultation))
+        for id_, said in latest(folder).items()
+        if not said.failure and id_ in cases
+    }
 
 
 def hashes(specialists: Sequence[Specialist]) -> tuple[str, ...]:

@@ -138,7 +138,9 @@ def specialists(
         decided &= np.cumsum(decided, axis=1) == 1  # of several equally likely ones the first
     else:
         limits = task.thresholds if cut is None and task.thresholds else (cut or 0.5,) * len(task.options)
-        decided = said >= np.array(limits)
+        decided = (said >= np.array(limits)) & (
+            said > 0
+        )  # an option that nobody has an opinion on is not said
     return Decisions(truth, decided, task.single, said)
 
 

@@ -17,6 +17,7 @@ from gsco_pacs.domain.findings import Consultation, Mode, Presence
 from gsco_pacs.evaluation.asking import asked, inquiry
 from gsco_pacs.evaluation.consulting import consulted, findings_of, shuffled_place
 from gsco_pacs.evaluation.records import CaseRecord, Variant, recorded
+from gsco_pacs.evaluation.vocabulary import in_words_of
 from gsco_pacs.grounding.positions import positions_of
 from gsco_pacs.ports import Generalist, Picture, Specialist
 from gsco_pacs.steps.brief import brief
@@ -140,7 +141,7 @@ def reactions(
 def _reaction(
     case: EvaluationCase, record: CaseRecord, specialists: Sequence[Specialist], generalist: Generalist
 ) -> Reaction:
-    consultation = consulted(case, record.id, specialists).consultation
+    consultation = in_words_of(record, consulted(case, record.id, specialists).consultation)
     findings = findings_of(record, consultation)
     alone, briefed = (
         asked(generalist, inquiry(record, case, Variant(mode, TEMPLATE), findings, consultation)).labels

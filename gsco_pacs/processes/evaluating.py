@@ -12,12 +12,13 @@ from gsco_pacs.adapters.bundle_format import METADATA, read_metadata, segments
 from gsco_pacs.adapters.bundles import load_bundle
 from gsco_pacs.adapters.progress_bar import progress_bar
 from gsco_pacs.config import Config, shipped
-from gsco_pacs.datasets.cases import EvaluationCase, Split
+from gsco_pacs.datasets.cases import EvaluationCase, Split, Task
 from gsco_pacs.datasets.registry import data_set
 from gsco_pacs.domain.errors import ConfigError
 from gsco_pacs.evaluation.injection import reactions, sample, table
 from gsco_pacs.evaluation.records import Generalist, RunFolder, Variant
 from gsco_pacs.evaluation.running import Chosen, Plan, must_be_the_same, run
+from gsco_pacs.evaluation.vocabulary import must_understand, option_of
 from gsco_pacs.ports import Specialist
 from gsco_pacs.processes.choices import open_generalist
 from gsco_pacs.settings.generalists import OpenAIGeneralist, StructuredGeneralist
@@ -89,7 +90,8 @@ def measure_injection(config: Config, request: Request) -> str:
         with progress_bar(cases[0].dataset, Console(stderr=True)) as progress:
             specialists = chosen.open_specialists()
             found = reactions(cases, chosen.split, specialists, generalist, progress)
-        normal = {f.label for one in specialists for f in one.findings if f.normal} | {cases[0].normal}
+        nothing = [finding.label for one in specialists for finding in one.findings if finding.normal]
+        normal = {option_of(label, cases[0].options) or label for label in nothing} | {cases[0].normal}
         tables.append(f"### {cases[0].dataset}\n\n{table(found, frozenset(normal))}")
     return "\n\n".join(tables)
 
@@ -97,9 +99,12 @@ def measure_injection(config: Config, request: Request) -> str:
 def _chosen(config: Config, request: Request) -> Iterator[Chosen]:
     for given in request.datasets:
         name, path = _named(given, request.manifest)
-        opener = partial(open_bundles, _bundles_for(name, config, request))
+        bundles = _bundles_for(name, config, request)
         cases: tuple[EvaluationCase, ...] = tuple(data_set(name).read(path, request.split))
-        yield Chosen(request.split, cases, opener)
+        for bundle in bundles if cases[0].task is Task.DIAGNOSIS else ():
+            if line := must_understand(bundle.name, _labels(bundle), cases[0]):
+                Console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)
+        yield Chosen(request.split, cases, partial(open_bundles, bundles))
 
 
 def _named(given: str, manifest: Path | None) -> tuple[str, Path]:
@@ -138,6 +143,10 @@ def _all_bundles(config: Config, given: Sequence[Path]) -> Iterator[Path]:
             described = (path / METADATA).is_file() and "gsco" in json.loads((path / METADATA).read_bytes())
             if described and not segments(path):
                 yield path
+
+
+def _labels(bundle: Path) -> tuple[str, ...]:
+    return tuple(entry.label for entry in read_metadata((bundle / METADATA).read_bytes())[1].labels)
 
 
 def _module(bundle: Path) -> str:
