@@ -59,7 +59,10 @@ def evaluate_run(
     manifest: DataManifest = None,
     split: SplitOption = "test",
     mode: Annotated[
-        list[Mode] | None, typer.Option(help="Who works together; all modes if none is given.")
+        list[Mode] | None,
+        typer.Option(
+            help="Who works together; every mode if none is given, `specialists` without a language model."
+        ),
     ] = None,
     template: Annotated[
         list[str] | None, typer.Option(help="The prompt: gsco, options or published; may be given again.")
@@ -73,11 +76,13 @@ def evaluate_run(
     """Ask specialists and generalist about every case of data sets, in any modes; can be interrupted and resumed."""
     from gsco_pacs.evaluation.records import Variant
     from gsco_pacs.evaluation.summary import as_markdown
-    from gsco_pacs.processes.evaluating import evaluate, request
+    from gsco_pacs.processes.evaluating import evaluate, modes, request
 
-    variants = tuple(Variant(one, name) for name in template or ["gsco"] for one in mode or list(Mode))
+    config = load_config(context.obj)
+    together = mode or modes(config, generalist)
+    variants = tuple(Variant(one, name) for name in template or ["gsco"] for one in together)
     asked = request(out, dataset, manifest, split, generalist, bundles, specialist, per_task, jobs)
-    evaluate(load_config(context.obj), asked, variants)
+    evaluate(config, asked, variants)
     print(as_markdown(out, split))
 
 
@@ -86,11 +91,11 @@ def evaluate_ablation(
     context: typer.Context,
     out: Out,
     dataset: Datasets,
+    generalist: GeneralistName,
     manifest: DataManifest = None,
     split: SplitOption = "test",
     template: Annotated[str, typer.Option(help="The prompt that is taken apart.")] = "gsco",
     members: Annotated[int, typer.Option(min=1, help="Members of the largest bundle.")] = 1,
-    generalist: GeneralistName = "structured",
     bundles: Bundles = None,
     specialist: Assigned = None,
     per_task: PerTask = 0,

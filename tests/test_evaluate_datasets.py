@@ -4,10 +4,13 @@ import os
 from collections import Counter
 from pathlib import Path
 
+import pytest
+import yaml
 from typer.testing import CliRunner
 
 from gsco_pacs.cli import app
 from gsco_pacs.datasets.registry import data_set, data_sets
+from gsco_pacs.domain.errors import ConfigError
 from gsco_pacs.domain.findings import Consultation, Mode
 from gsco_pacs.evaluation.asking import asked, inquiry
 from gsco_pacs.evaluation.consulting import findings_of
@@ -15,6 +18,7 @@ from gsco_pacs.evaluation.records import RunFolder, Variant, recorded
 from gsco_pacs.evaluation.texts import score
 from tests.data_layouts import LAYOUTS
 from tests.evaluation_material import Parrot
+from tests.tiny_checkpoints import build, llava
 
 ONE_OF_EACH = {
     "pneumoniamnist": 2,  # arrays
@@ -29,7 +33,10 @@ ONE_OF_EACH = {
 
 
 def test_every_kind_of_data_set_goes_through_the_whole_command(tmp_path: Path) -> None:
-    words = ["evaluate", "run", "--out", str(tmp_path / "run"), "--specialist", "iu_xray=cxr_findings"]
+    tiny = {"kind": "transformers", "path": str(build(llava, tmp_path / "tiny")), "max_new_tokens": 2}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"generalists": {"tiny": tiny}}))
+    words = ["--config", str(tmp_path / "config.yaml"), "evaluate", "run", "--out", str(tmp_path / "run")]
+    words += ["--generalist", "tiny", "--specialist", "iu_xray=cxr_findings"]
     for mode in ("specialists", "moed+rad"):
         words += ["--mode", mode]
     for name in ONE_OF_EACH:
@@ -44,9 +51,29 @@ def test_every_kind_of_data_set_goes_through_the_whole_command(tmp_path: Path) -
     briefed = [answer for answer in folder.answers if answer.variant.mode is Mode.MOED_RAD]
     assert {answer.case for answer in briefed} == set(cases)
     (report,) = {answer.text for answer in briefed if cases[answer.case].dataset == "iu_xray"}
-    assert report  # worded from the specialist's opinions; the structured generalist adds no word
+    assert report  # worded from the specialist's opinions; none of the tiny generalist's words stands
     for name in ("pneumoniamnist", "retoct", "fmc_endo", "vindr_spinexr"):
         assert f"#### {name} (" in done.output
+
+
+def test_a_generalist_without_words_is_refused_where_it_would_have_to_answer_and_words_reports(
+    tmp_path: Path,
+) -> None:
+    def command(name: str, *more: str) -> list[str]:
+        (tmp_path / name).mkdir(exist_ok=True)
+        LAYOUTS[name](tmp_path / name)
+        data = f"{name}={tmp_path / name}"
+        return ["evaluate", "run", "--out", str(tmp_path / f"{name}-run"), "--dataset", data, *more]
+
+    for words in (command("retoct", "--mode", "moed"), command("slake"), command("slake", "--mode", "rad")):
+        with pytest.raises(ConfigError, match=r"'structured' is no language model.* --generalist"):
+            CliRunner().invoke(app, words, catch_exceptions=False)
+    for words in (command("retoct"), command("iu_xray", "--mode", "moed"), command("iu_xray")):
+        assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
+    assert not list(RunFolder(tmp_path / "retoct-run").answers)
+    reports = list(RunFolder(tmp_path / "iu_xray-run").answers)
+    assert [one.variant.mode for one in reports] == [Mode.MOED] * 2 + [Mode.SPECIALISTS] * 2
+    assert all(one.text for one in reports)
 
 
 def test_a_prompt_offers_the_data_set_s_own_word_for_nothing(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from gsco_pacs.config import Config, shipped
 from gsco_pacs.datasets.cases import EvaluationCase, Split, Task
 from gsco_pacs.datasets.registry import data_set
 from gsco_pacs.domain.errors import ConfigError
+from gsco_pacs.domain.findings import Mode
 from gsco_pacs.evaluation.injection import reactions, sample, table
 from gsco_pacs.evaluation.records import Generalist, RunFolder, Variant
 from gsco_pacs.evaluation.running import Chosen, Plan, must_be_the_same, run
@@ -58,19 +59,22 @@ def request(
     return Request(out, tuple(datasets), manifest, split, generalist, *given, per_task, jobs)
 
 
+def modes(config: Config, generalist: str) -> tuple[Mode, ...]:
+    """Who works together if nobody says: every mode, or the specialists alone where no language model is named."""
+    return tuple(Mode) if _has_words(config, generalist) else (Mode.SPECIALISTS,)
+
+
 def evaluate(config: Config, request: Request, variants: tuple[Variant, ...]) -> RunFolder:
     """The folder with everything that was asked for; what was there already is not done again."""
     folder = RunFolder(request.out)
-    model = open_generalist(request.generalist, config)
-    if not must_be_the_same(folder, model.identity.name, model.identity.sha256):
-        identity = model.identity
-        folder.generalists.add(
-            Generalist(
-                identity.name, identity.version, identity.sha256, _parameters(request.generalist, config)
-            )
-        )
+    chosen = tuple(_chosen(config, request))
+    asking = [variant for variant in variants if variant.mode is not Mode.SPECIALISTS]
+    if not _has_words(config, request.generalist):
+        _must_need_no_words(chosen, asking, request.generalist)
+    if asking:
+        _record_generalist(config, request, folder)
     plan = Plan(
-        chosen=tuple(_chosen(config, request)),
+        chosen=chosen,
         variants=variants,
         open_generalist=partial(open_generalist, request.generalist, config),
         per_task=request.per_task,
@@ -79,6 +83,30 @@ def evaluate(config: Config, request: Request, variants: tuple[Variant, ...]) ->
     with progress_bar("evaluating", Console(stderr=True)) as progress:
         run(plan, folder, progress)
     return folder
+
+
+def _has_words(config: Config, generalist: str) -> bool:
+    return not isinstance(config.generalists.get(generalist), StructuredGeneralist)
+
+
+def _must_need_no_words(chosen: Sequence[Chosen], asking: Sequence[Variant], generalist: str) -> None:
+    """ConfigError if a generalist without a language model would have to answer; it does word reports."""
+    for case in (one.cases[0] for one in chosen):
+        if case.task is Task.QUESTION or (case.task is Task.DIAGNOSIS and asking):
+            alone = ", or measure the specialists alone with --mode specialists" * (
+                case.task is Task.DIAGNOSIS
+            )
+            raise ConfigError(
+                f"{case.dataset}: the generalist {generalist!r} is no language model and cannot answer a {case.task}. "
+                f"Name another one with --generalist{alone}."
+            )
+
+
+def _record_generalist(config: Config, request: Request, folder: RunFolder) -> None:
+    identity = open_generalist(request.generalist, config).identity
+    if not must_be_the_same(folder, identity.name, identity.sha256):
+        size = _parameters(request.generalist, config)
+        folder.generalists.add(Generalist(identity.name, identity.version, identity.sha256, size))
 
 
 def measure_injection(config: Config, request: Request) -> str:
