@@ -15,6 +15,7 @@ from gsco_pacs.adapters.audit_message import application_activity, security_aler
 from gsco_pacs.adapters.audit_spool import AuditSpool
 from gsco_pacs.adapters.fetch_ledger import Fetches
 from gsco_pacs.adapters.node_process import free_port
+from gsco_pacs.adapters.question_ledger import ATTEMPTS, Questions
 from gsco_pacs.adapters.transfers import untold
 from gsco_pacs.adapters.upkeep import Upkeep
 from gsco_pacs.domain.errors import PeerUnavailableError
@@ -22,6 +23,7 @@ from gsco_pacs.domain.fetch import FetchState
 from gsco_pacs.domain.findings import Receipt
 from gsco_pacs.domain.incoming import Alert, Refusal
 from gsco_pacs.domain.job import Stage
+from gsco_pacs.domain.question import QuestionState
 from gsco_pacs.domain.study import Peer, Routing
 from gsco_pacs.processes.auditing import TransferAuditing
 from gsco_pacs.settings.archives import DimseArchive
@@ -29,6 +31,7 @@ from gsco_pacs.settings.audit import AuditTrail
 from gsco_pacs.settings.destinations import DicomwebDestination, DimseDestination, FolderDestination
 from gsco_pacs.testing.phantoms import make_dx
 from tests.recorded_node import ROOM, RecordedNode
+from tests.test_questions import REPLY
 from tests.test_receiver_tls import Hospital
 
 AT = datetime(2026, 1, 5, 10, 30, tzinfo=UTC)
@@ -131,13 +134,13 @@ def told(node: RecordedNode) -> list[Element]:
     paths = written(node)
     messages = [fromstring(path.read_bytes()) for path in paths]
     for path, message in zip(paths, messages, strict=True):
-        must_be_a_transfer(message)
+        must_tell_of_a_study(message)
         path.unlink()
     return messages
 
 
-def must_be_a_transfer(message: Element) -> None:
-    """The order and the mandatory parts of PS3.15 sections A.5.1.1, A.5.3.4 and A.5.3.7."""
+def must_tell_of_a_study(message: Element) -> None:
+    """The order and the mandatory parts of PS3.15 sections A.5.1.1, A.5.3.4, A.5.3.6 and A.5.3.7."""
     tags = [part.tag for part in message]
     people = tags.count("ActiveParticipant")
     assert tags == [
@@ -145,7 +148,7 @@ def must_be_a_transfer(message: Element) -> None:
         "ParticipantObjectIdentification", "ParticipantObjectIdentification",
     ]  # fmt: skip
     event, participants = message[0], message.findall("ActiveParticipant")
-    assert event.get("EventOutcomeIndicator") == "0"
+    assert event.get("EventOutcomeIndicator") in ("0", "8")
     assert datetime.fromisoformat(event.get("EventDateTime", "")).tzinfo
     assert [part.get("UserIsRequestor") for part in participants].count("true") == 1
     assert all(part.get("UserID") for part in participants)
@@ -251,6 +254,55 @@ def test_a_fetched_study_is_told_with_who_wanted_it(recorded: RecordedNode) -> N
     assert [part.get("UserID") for part in fetched[1:4]][::2] == ["CR_ROOM1", "doctor@ward"]
     assert people(sent)[0] == ("110153", "10.1.2.4")
     assert len(people(sent)) == 2
+
+
+@pytest.fixture
+def asked_about(recorded: RecordedNode) -> tuple[RecordedNode, Questions]:
+    """A node with a study of two images that somebody has asked about; nothing else is left to tell."""
+    uid = recorded.receive(make_dx(instance="1"), make_dx(instance="2"))
+    recorded.close(uid)
+    recorded.consult()
+    questions = Questions(recorded.database)
+    questions.ask(uid, "Is there a mass?", "doctor@ward", to_be_filed=True)
+    told(recorded)
+    return recorded, questions
+
+
+def test_a_question_is_told_once_with_who_asked_about_which_study_of_whom(
+    asked_about: tuple[RecordedNode, Questions],
+) -> None:
+    node, questions = asked_about
+    first = questions.claim(Stage.DRAFT, "ward:1", 60)
+    assert first is not None
+    questions.answered(first, REPLY, 1.0)
+    (message,) = told(node)
+    assert (event(message), message[0].get("EventOutcomeIndicator")) == (("110103", "R"), "0")
+    assert (message[1].get("UserID"), message[1].get("UserIsRequestor")) == ("doctor@ward", "true")
+    assert people(message)[1] == (None, socket.gethostname())
+    assert message[4].get("ParticipantObjectID") == str(make_dx().StudyInstanceUID)
+    assert message[5].get("ParticipantObjectID") == str(make_dx().PatientID)
+    assert counts(message) == {make_dx().SOPClassUID: "2"}
+    filing = questions.claim(Stage.DELIVER, "ward:1", 60)
+    assert filing is not None
+    questions.end(filing, QuestionState.FAILED, "The folder is full.")
+    assert not told(node)
+
+
+@pytest.mark.parametrize("workers_die", [False, True])
+def test_a_question_that_failed_is_told_as_a_failure(
+    workers_die: bool, asked_about: tuple[RecordedNode, Questions]
+) -> None:
+    node, questions = asked_about
+    claims = [questions.claim(Stage.DRAFT, "ward:1", -1) for _ in range(ATTEMPTS)]
+    assert claims[-1] is not None
+    assert not told(node)
+    if workers_die:
+        assert questions.claim(Stage.DRAFT, "ward:1", 60) is None
+    else:
+        questions.postpone(claims[-1], "No memory.")
+    (message,) = told(node)
+    assert (event(message), message[0].get("EventOutcomeIndicator")) == (("110103", "R"), "8")
+    assert message[1].get("UserID") == "doctor@ward"
 
 
 def test_a_transfer_is_told_once_whenever_the_housekeeper_dies_and_not_at_all_if_that_is_not_wanted(

@@ -1,4 +1,4 @@
-"""Audit messages in the form of PS3.15 section A.5, as XML; of patients only those of transfers tell, and only Patient IDs."""
+"""Audit messages in the form of PS3.15 section A.5, as XML; of patients only those of transfers and accesses tell, and only Patient IDs."""
 
 import base64
 import os
@@ -10,11 +10,12 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from gsco_pacs.domain.archive import Query
 from gsco_pacs.domain.incoming import Alert, Refusal
-from gsco_pacs.domain.transfer import Transfer
+from gsco_pacs.domain.transfer import Access, Transfer
 
 _NAMES = {
     "110037": "URI",
     "110100": "Application Activity",
+    "110103": "DICOM Instances Accessed",
     "110104": "DICOM Instances Transferred",
     "110106": "Export",
     "110112": "Query",
@@ -107,6 +108,17 @@ def transferred(transfer: Transfer, ae_title: str, other: Party, asked_by: str =
     return _encoded(message)
 
 
+def accessed(access: Access, ae_title: str) -> bytes:
+    """A study that the node opened for a person's question as DICOM Instances Accessed (PS3.15 section A.5.3.6)."""
+    outcome = _SUCCESS if access.succeeded else _SERIOUS_FAILURE
+    message = _message("110103", None, outcome, access.at, "R")
+    SubElement(message, "ActiveParticipant", UserID=access.asked_by, UserIsRequestor="true")
+    _node(message, ae_title, requestor=False)
+    _source(message, ae_title)
+    _objects(message, access)
+    return _encoded(message)
+
+
 def queried(query: Query, ae_title: str, other: Party, at: datetime) -> bytes:
     """A C-FIND that the node sends (PS3.15 section A.5.3.10); what it looks for may be a patient's."""
     message = _message("110112", None, _SUCCESS, at)
@@ -145,9 +157,9 @@ def _kind_of(address: str) -> str:
     return _IP_ADDRESS
 
 
-def _objects(message: Element, transfer: Transfer) -> None:
+def _objects(message: Element, told: Transfer | Access) -> None:
     """The study and its one patient; the schema wants a name of each, and none is known but the identifier."""
-    uid, patient_id = transfer.study_instance_uid, transfer.patient_id
+    uid, patient_id = told.study_instance_uid, told.patient_id
     study = SubElement(
         message, "ParticipantObjectIdentification",
         ParticipantObjectID=uid, ParticipantObjectTypeCode=_SYSTEM_OBJECT, ParticipantObjectTypeCodeRole=_REPORT,
@@ -155,7 +167,7 @@ def _objects(message: Element, transfer: Transfer) -> None:
     _code(study, "ParticipantObjectIDTypeCode", "110180")
     SubElement(study, "ParticipantObjectName").text = uid
     description = SubElement(study, "ParticipantObjectDescription")
-    for sop_class_uid, instances in transfer.sop_classes.items():
+    for sop_class_uid, instances in told.sop_classes.items():
         SubElement(description, "SOPClass", UID=sop_class_uid, NumberOfInstances=str(instances))
     patient = SubElement(
         message, "ParticipantObjectIdentification",

@@ -17,7 +17,7 @@ from gsco_pacs.adapters.ledger import Database, study_of
 from gsco_pacs.adapters.moves import now
 from gsco_pacs.adapters.retention import has_all_images
 from gsco_pacs.adapters.tables import JobRow, ProductRow, QuestionRow, StudyRow
-from gsco_pacs.adapters.transfers import note_sent
+from gsco_pacs.adapters.transfers import note_accessed, note_sent
 from gsco_pacs.domain.errors import ConfigError, IllegalMoveError, LostLeaseError, PermanentError
 from gsco_pacs.domain.findings import Receipt, Report
 from gsco_pacs.domain.job import Stage
@@ -63,6 +63,9 @@ class QuestionClaim:
     number: int
     lease: str
     attempt: int
+    job_id: int
+    """Of the revision that it is about."""
+    asked_by: str
     question: str
     to_be_filed: bool
     study: Study
@@ -153,6 +156,8 @@ class Questions:
                 return None
             if row.attempts >= ATTEMPTS:
                 _set(connection, row.id, row.lease, state=QuestionState.FAILED, reason="Its workers died.")
+                if row.reply is None:
+                    note_accessed(connection, row.job_id, row.asked_by, succeeded=False)
                 return None
             held = {"lease": lease, "lease_until": now() + timedelta(seconds=seconds), "worker": worker}
             _set(connection, row.id, row.lease, state=_WORKING, attempts=row.attempts + 1, **held)
@@ -165,6 +170,7 @@ class Questions:
         state = _WAITING if claim.to_be_filed else QuestionState.ANSWERED
         with self._database.writing() as connection:
             _set(connection, claim.number, claim.lease, state=state, lease="", reason="", **kept, **following)
+            note_accessed(connection, claim.job_id, claim.asked_by, succeeded=True)
         return state
 
     def composed(self, claim: QuestionClaim, report: Report) -> None:
@@ -190,6 +196,8 @@ class Questions:
         """End a question as filed or failed."""
         with self._database.writing() as connection:
             _set(connection, claim.number, claim.lease, state=state, reason=reason, lease="")
+            if claim.reply is None:  # an answer was told before it was to be filed
+                note_accessed(connection, claim.job_id, claim.asked_by, succeeded=False)
         return state
 
     def postpone(self, claim: QuestionClaim, reason: str) -> QuestionState:
@@ -241,7 +249,7 @@ def _claim(connection: Connection, row: Any, lease: str) -> QuestionClaim:
     route = connection.execute(select(JobRow.route).where(JobRow.id == row.job_id)).scalar_one()
     report = replace(_REPORT.validate_python(row.report), content=row.content) if row.report else None
     return QuestionClaim(
-        row.id, lease, row.attempts + 1, row.question, row.to_be_filed, study_of(connection, row.job_id), route,
+        row.id, lease, row.attempts + 1, row.job_id, row.asked_by, row.question, row.to_be_filed, study_of(connection, row.job_id), route,
         connection.execute(product).scalar_one(), _reply(row), row.replied_at, report, _receipts(row),
     )  # fmt: skip
 

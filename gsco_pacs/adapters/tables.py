@@ -390,7 +390,7 @@ class FetchRow(Base):
 
 
 class TransferRow(Base):
-    """A transfer that the audit trail has not told yet; see domain.transfer."""
+    """A transfer or an access that the audit trail has not told yet; see domain.transfer."""
 
     __tablename__ = "transfer"
     __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012 - SQLAlchemy's way; a number names a message for ever

@@ -1,4 +1,4 @@
-"""Notes of transfers for the audit trail, written in the transaction that records what came or went, until they are told."""
+"""Notes for the audit trail of what came, went or was opened, written in the transaction that records it, until they are told."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,11 +10,11 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from gsco_pacs.adapters.moves import now
 from gsco_pacs.adapters.tables import FetchRow, InstanceRow, JobRow, StudyRow, TransferRow
-from gsco_pacs.domain.registration import Registration
+from gsco_pacs.domain.registration import PART_OF_STUDY, Registration
 from gsco_pacs.domain.study import Peer
-from gsco_pacs.domain.transfer import Action, Transfer
+from gsco_pacs.domain.transfer import Access, Action, Transfer
 
-_TRANSFER = TypeAdapter(Transfer)
+_NOTE: TypeAdapter[Transfer | Access] = TypeAdapter(Transfer | Access)
 
 
 def note_came_again(connection: Connection, study_id: int, came: Iterable[tuple[str, Peer, Action]]) -> None:
@@ -68,6 +68,24 @@ def note_sent(
     _note(connection, transfer)
 
 
+def note_accessed(connection: Connection, job_id: int, asked_by: str, *, succeeded: bool) -> None:
+    """Note that the study of a job was opened for a person's question, which has just been answered or has failed."""
+    job = connection.execute(select(JobRow.study_id, JobRow.revision).where(JobRow.id == job_id)).one()
+    study = connection.execute(select(StudyRow).where(StudyRow.id == job.study_id)).one()
+    counted = (
+        select(InstanceRow.sop_class_uid, func.count(InstanceRow.sop_instance_uid.distinct()))
+        .where(
+            InstanceRow.study_id == job.study_id,
+            InstanceRow.revision <= job.revision,
+            InstanceRow.kind.in_(PART_OF_STUDY),
+        )
+        .group_by(InstanceRow.sop_class_uid)
+    )
+    classes = dict(connection.execute(counted).all())
+    access = Access(study.study_instance_uid, study.patient_id, classes, asked_by, succeeded, now())
+    _note(connection, access)
+
+
 def _note_received(
     connection: Connection,
     study: Any,
@@ -93,15 +111,15 @@ def _note_received(
     _note(connection, transfer)
 
 
-def _note(connection: Connection, transfer: Transfer) -> None:
-    facts = _TRANSFER.dump_python(transfer, mode="json")
+def _note(connection: Connection, told: Transfer | Access) -> None:
+    facts = _NOTE.dump_python(told, mode="json")
     connection.execute(insert(TransferRow).values(facts=facts))
 
 
-def untold(connection: Connection, limit: int) -> dict[int, Transfer]:
+def untold(connection: Connection, limit: int) -> dict[int, Transfer | Access]:
     """The oldest notes, by their numbers."""
     rows = connection.execute(select(TransferRow).order_by(TransferRow.id).limit(limit))
-    return {row.id: _TRANSFER.validate_python(row.facts) for row in rows}
+    return {row.id: _NOTE.validate_python(row.facts) for row in rows}
 
 
 def forget_told(connection: Connection, numbers: Sequence[int]) -> None:

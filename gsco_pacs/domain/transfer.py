@@ -1,4 +1,4 @@
-"""What the audit trail tells of studies that come and go."""
+"""What the audit trail tells of studies: that they come and go, and who has them opened."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -36,3 +36,17 @@ class Transfer:
     """Its name in config.yaml, if they went away."""
     fetched_by: Mapping[str, str] = field(default_factory=dict)
     """Archive that the study was being fetched from meanwhile -> who wanted it: a person, or the job that it is a prior of."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """A study was opened, its images and what was found in them, for a person's question."""
+
+    study_instance_uid: str
+    patient_id: str
+    sop_classes: Mapping[str, int]
+    """SOP Class UID -> number of instances."""
+    asked_by: str
+    succeeded: bool
+    """Whether the question was answered."""
+    at: datetime

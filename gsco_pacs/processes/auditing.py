@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from gsco_pacs.adapters.audit_message import (
     Party,
+    accessed,
     application_activity,
     queried,
     security_alert,
@@ -21,7 +22,7 @@ from gsco_pacs.domain.archive import Query
 from gsco_pacs.domain.errors import GscoError
 from gsco_pacs.domain.incoming import Refusal
 from gsco_pacs.domain.study import Peer
-from gsco_pacs.domain.transfer import Transfer
+from gsco_pacs.domain.transfer import Access, Transfer
 from gsco_pacs.settings.archives import DimseArchive
 from gsco_pacs.settings.destinations import DicomwebDestination, DimseDestination, FolderDestination
 
@@ -31,7 +32,7 @@ _SECONDS = 5.0
 _TIDY_SECONDS = 600.0
 """Messages of months are many files to look through."""
 _MOST = 20
-"""So many transfers are told in one round, so that slow disks keep no study open for long."""
+"""So many notes are told in one round, so that slow disks keep no study open for long."""
 
 
 class Auditing:
@@ -62,7 +63,7 @@ class Auditing:
 
 
 class TransferAuditing:
-    """Tells of each transfer that the record notes, once: its note is dropped when its message is durable."""
+    """Tells of each transfer and access that the record notes, once: its note is dropped when its message is durable."""
 
     def __init__(self, database: Database, config: Config) -> None:
         self._database = database
@@ -72,18 +73,22 @@ class TransferAuditing:
     def tend(self) -> None:
         """Write the oldest messages; TransientError if disk or database do not take it, and it is tried again."""
         with self._database.reading() as connection:
-            transfers = untold(connection, _MOST)
-        if not transfers:
+            notes = untold(connection, _MOST)
+        if not notes:
             return
         if self._config.audit.transfers:
-            for number, transfer in transfers.items():
+            for number, told in notes.items():
                 # If this ends before the note is dropped, the next round finds the message by its name.
-                self._spool.write_once(self._message(transfer), f"transfer{number}", transfer.at)
+                self._spool.write_once(self._message(told), f"transfer{number}", told.at)
         with self._database.writing() as connection:
-            forget_told(connection, list(transfers))
+            forget_told(connection, list(notes))
 
-    def _message(self, transfer: Transfer) -> bytes:
-        here, source = self._config.receiver.ae_title, transfer.source
+    def _message(self, told: Transfer | Access) -> bytes:
+        here = self._config.receiver.ae_title
+        return accessed(told, here) if isinstance(told, Access) else self._transferred(told, here)
+
+    def _transferred(self, transfer: Transfer, here: str) -> bytes:
+        source = transfer.source
         if source is None:
             return transferred(transfer, here, self._receiver(transfer.destination))
         asked_by = next(

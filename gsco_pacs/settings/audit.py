@@ -20,12 +20,12 @@ class Syslog(Settings):
 
 
 class AuditTrail(Settings):
-    """Audit messages of PS3.15 section A.5: who was refused, when the receiver ran, and which studies came and went."""
+    """Audit messages of PS3.15 section A.5: who was refused, when the receiver ran, and which studies came, went and were asked about."""
 
     syslog: Syslog | None = None
     """Present: messages are sent there, and again until it takes them."""
     transfers: bool = True
-    """Whether there are messages about studies that came and results that went. They name Patient ID and Study Instance UID."""
+    """Whether there are messages about studies that came or were asked about and results that went. They name Patient ID and Study Instance UID."""
     queries: bool = False
     """Whether there is one about each C-FIND that the node sends, with its keys; a study that arrives may be asked for many times."""
     keep_days: Annotated[float, Field(gt=0)] = 90
