@@ -14,7 +14,16 @@ from monai.bundle.config_parser import ConfigParser
 from monai.networks.nets.densenet import DenseNet
 from safetensors.torch import load_file, save_file
 
-from gsco_pacs.adapters.bundle_format import CASES, FEATURES, INFERENCE, METADATA, SUMS, WEIGHTS, write_sums
+from gsco_pacs.adapters.bundle_format import (
+    CASES,
+    FEATURES,
+    INFERENCE,
+    METADATA,
+    SUMS,
+    WEIGHTS,
+    InputEntry,
+    write_sums,
+)
 from gsco_pacs.adapters.bundles import BundleSpecialist, load_bundle
 from gsco_pacs.adapters.labelled_images import read_images, read_pixels, truth_of
 from gsco_pacs.adapters.network_input import squared
@@ -186,6 +195,37 @@ def test_want_of_memory_is_a_failure_that_may_pass(made_up: Path) -> None:
     starved = BundleSpecialist(whole.identity, whole.section, Hungry(), None)
     with pytest.raises(OutOfResourcesError):
         starved.look([Picture("1", np.zeros((40, 40), np.float32))])
+
+
+class Flat(torch.nn.Module):
+    """Reads pictures of 64 x 64 alone, and answers once more than it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = torch.nn.Linear(64 * 64, 3)
+
+    def forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.last(inputs.flatten(1)), inputs
+
+
+@pytest.mark.parametrize(
+    ("size", "reason"), [(32, "cannot read a picture: mat1"), (64, "must end in its last fully connected")]
+)
+def test_a_network_that_cannot_look_is_a_broken_bundle_with_the_cause(
+    made_up: Path, size: int, reason: str
+) -> None:
+    whole = load_bundle(made_up)[0]
+    prepare = whole.section.prepare.model_copy(update={"size": size})
+    section = whole.section.model_copy(update={"prepare": prepare})
+    with pytest.raises(BrokenBundleError, match=reason):
+        BundleSpecialist(whole.identity, section, Flat(), None).look(
+            [Picture("1", np.zeros((9, 9), np.float32))]
+        )
+
+
+def test_code_strings_are_compared_as_dicom_has_them_in_upper_case() -> None:
+    wanted = InputEntry.model_validate({"modalities": ["cr"], "body_parts": [" Chest"], "views": ["pa"]})
+    assert (wanted.modalities, wanted.body_parts, wanted.views) == (("CR",), ("CHEST",), ("PA",))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """`gsco-pacs check`: what the node would do, and every file and address of the configuration that can't be used."""
 
+import json
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -94,3 +95,36 @@ def test_everything_that_can_not_be_used_is_named_at_once(
         strict=True,
     ):
         assert words in line
+
+
+def bundle_called(name: str, directory: Path, members: int = 1) -> None:
+    (directory / "configs").mkdir(parents=True)
+    metadata = {"name": name, "gsco": {"members": [{}] * (members - 1)}}
+    (directory / "configs/metadata.json").write_text(json.dumps(metadata))
+
+
+@pytest.mark.parametrize(
+    ("names", "clash"),
+    [
+        ((("chest", 1), ("chest", 1)), "'chest'"),
+        ((("chest", 2), ("chest.2", 1)), "'chest.2'"),
+        ((("Chest X-ray", 1), ("Chest X-ray", 1)), ""),
+        ((("chest", 2), ("chest.3", 1)), ""),
+    ],
+)
+def test_two_bundles_of_a_route_must_not_speak_under_one_name(
+    tmp_path: Path, names: tuple[tuple[str, int], ...], clash: str
+) -> None:
+    for directory, (name, members) in zip(("ours", "theirs"), names, strict=True):
+        bundle_called(name, tmp_path / "models" / directory, members)
+    config = load(
+        tmp_path,
+        "models: [models]\n"
+        "destinations: {out: {kind: folder, path: out}}\n"
+        "routes: [{name: a, when: {tag: Modality, equals: CT}, specialists: [ours, theirs], destinations: [out]}]",
+    )
+    if not clash:
+        assert check(config)[0].startswith("route a: ours, theirs")
+        return
+    with pytest.raises(ConfigError, match=rf"models/ours and .*models/theirs both speak as {clash}"):
+        check(config)

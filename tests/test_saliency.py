@@ -56,14 +56,16 @@ class Contrast(nn.Module):
         return self.last(pooled)  # type: ignore[no-any-return]
 
 
-def section(fit: str = "stretch", **changes: Any) -> GscoSection:
+def section(fit: str = "stretch", *, transpose: bool = False, **changes: Any) -> GscoSection:
     code = {"value": "1", "scheme": "99TEST", "meaning": "Something"}
     calibration = {"slope": 1, "intercept": 0, "absent_below": 0.1, "present_from": 0.5, "balanced_at": 0.5}
     labels = [
         LabelEntry.model_validate({"label": label, "text": label.lower(), "code": code} | calibration)
         for label in ("Bright", "Dark")
     ]
-    prepare = PrepareEntry.model_validate({"size": 64, "mean": 0, "std": 1, "fit": fit})
+    prepare = PrepareEntry.model_validate(
+        {"size": 64, "mean": 0, "std": 1, "fit": fit, "transpose": transpose}
+    )
     words = {"title": "t", "region": "r", "modality_phrase": "x", "module": "m", "task": "multi-label"}
     return GscoSection.model_validate({**words, "input": {}, "prepare": prepare, "labels": labels, **changes})
 
@@ -95,9 +97,10 @@ def within(heat: NDArray[np.float32], shape: tuple[int, ...], corner: tuple[int,
     st.sampled_from(["stretch", "pad"]),
     st.integers(0, 2),
     st.integers(0, 2),
+    st.booleans(),
 )
 def test_the_map_is_hot_where_the_thing_lies_in_pictures_of_any_shape(
-    shape: tuple[int, int], fit: str, row: int, column: int
+    shape: tuple[int, int], fit: str, row: int, column: int, transpose: bool
 ) -> None:
     rows, columns = shape
     side = min(shape) // 4
@@ -106,7 +109,8 @@ def test_the_map_is_hot_where_the_thing_lies_in_pictures_of_any_shape(
     if (row, column) == (1, 1):
         dark = (0, 0)
     pixels = planted(rows, columns, bright, dark, side)
-    shown = {label: specialist(fit=fit).explain(Picture("1", pixels), label) for label in ("Bright", "Dark")}
+    asked = specialist(fit=fit, transpose=transpose)
+    shown = {label: asked.explain(Picture("1", pixels), label) for label in ("Bright", "Dark")}
     for label, here, there in (("Bright", bright, dark), ("Dark", dark, bright)):
         heat = shown[label]
         assert heat.max() == pytest.approx(1)
@@ -283,9 +287,9 @@ def test_of_findings_that_exclude_one_another_the_likeliest_is_shown_unless_it_i
     assert explained(Pointer("a", {alone[EFFUSION]: 0.3, alone[NORMAL]: 0.7})) == []
 
 
-def test_of_the_members_of_a_bundle_the_surest_draws_and_a_specialist_of_another_task_draws_too() -> None:
+def test_of_the_members_of_a_bundle_the_surest_draws_and_a_specialist_of_another_bundle_draws_too() -> None:
     first, second = Pointer("a.1", {EFFUSION: 0.6, EDEMA: 0.8}), Pointer("a.2", {EFFUSION: 0.7, EDEMA: 0.2})
-    other = Pointer("b", {EFFUSION: 0.55}, contract=InputContract(("DX",), (), (), (), 1, 1, 1))
+    other = Pointer("b", {EFFUSION: 0.55}, bundle="of the same contract")
     numbers = [read_back(report).InstanceNumber for report in explained(first, second, other)]
     assert (first.asked, second.asked, other.asked) == (["Edema"], ["Effusion"], ["Effusion"])
     assert len(set(numbers)) == 3

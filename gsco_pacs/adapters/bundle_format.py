@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -12,9 +13,11 @@ from pydantic import (
     Field,
     NonNegativeInt,
     PositiveFloat,
+    StringConstraints,
     ValidationError,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from gsco_pacs.domain.errors import BrokenBundleError
 
@@ -56,13 +59,17 @@ class CodeEntry(Section):
     meaning: str = Field(min_length=1, max_length=64)
 
 
+Terms = tuple[Annotated[str, StringConstraints(strip_whitespace=True, to_upper=True)], ...]
+"""Values of code strings, which DICOM has in upper case (PS3.5 section 6.2, CS)."""
+
+
 class InputEntry(Section):
     """Which images the specialist may be asked about; an empty tuple puts no condition."""
 
-    modalities: tuple[str, ...] = ()
+    modalities: Terms = ()
     sop_classes: tuple[str, ...] = ()
-    body_parts: tuple[str, ...] = ()
-    views: tuple[str, ...] = ()
+    body_parts: Terms = ()
+    views: Terms = ()
     min_rows: int = Field(default=1, ge=1)
     min_columns: int = Field(default=1, ge=1)
     max_images: int = Field(default=1, ge=1)
@@ -88,7 +95,8 @@ class PrepareEntry(Section):
 
     Of an RGB picture each colour may have numbers of its own. ``scale: picture`` puts the picture's own mean and
     standard deviation, colour by colour, in the place of the fixed ones. ``tones`` may even out the grey values after the
-    resizing, so that the window in which a picture was saved says less.
+    resizing, so that the window in which a picture was saved says less. ``transpose`` gives the network columns for rows,
+    as MONAI's LoadImage does; None: not said, and rows stay rows.
     """
 
     size: int = Field(ge=32)
@@ -97,6 +105,7 @@ class PrepareEntry(Section):
     fit: Literal["stretch", "pad"]
     scale: Literal["fixed", "picture"] = "fixed"
     tones: Tones = "shown"
+    transpose: bool | None = None
 
 
 class FindingEntry(Section):
@@ -212,21 +221,42 @@ def read_metadata(content: bytes) -> tuple[dict[str, Any], GscoSection]:
 
 def read_section(content: bytes, kind: type[SectionT]) -> tuple[dict[str, Any], SectionT]:
     """All of metadata.json and its `gsco` section as ``kind``; BrokenBundleError says what is wrong in it."""
+    metadata = _keys_and_values(content, METADATA)
+    if "gsco" not in metadata:
+        raise BrokenBundleError(
+            f"{METADATA} has no section `gsco`: docs/own_specialist.md says what it holds."
+        )
+    try:
+        return metadata, kind.model_validate(metadata["gsco"])
+    except ValidationError as error:
+        raise BrokenBundleError(f"{METADATA}: {'; '.join(map(_mistake, error.errors()))}") from error
+
+
+def _mistake(found: ErrorDetails) -> str:
+    return f"{'.'.join(map(str, ('gsco', *found['loc'])))}: {found['msg'].removeprefix('Value error, ')}"
+
+
+def metadata_of(bundle: Path) -> dict[str, Any]:
+    """All of metadata.json as it stands there, with no file verified; BrokenBundleError if it cannot be read."""
+    try:
+        return _keys_and_values((bundle / METADATA).read_bytes(), f"{bundle}: {METADATA}")
+    except OSError as error:
+        raise BrokenBundleError(f"{bundle}: {METADATA}: {error.strerror}.") from error
+
+
+def _keys_and_values(content: bytes, file: str) -> dict[str, Any]:
     try:
         metadata = json.loads(content)
-        return metadata, kind.model_validate(metadata["gsco"])
-    except (ValueError, KeyError, TypeError, ValidationError) as error:
-        raise BrokenBundleError(f"{METADATA}: {error}") from error
+    except ValueError as error:
+        raise BrokenBundleError(f"{file} is not JSON: {error}.") from error
+    if isinstance(metadata, dict) and isinstance(metadata.get("gsco", {}), dict):
+        return metadata
+    raise BrokenBundleError(f"{file} is not made of keys and values.")
 
 
 def segments(bundle: Path) -> bool:
     """Whether the bundle says that it segments; its files are verified by whoever then loads it."""
-    try:
-        return bool(json.loads((bundle / METADATA).read_bytes())["gsco"]["task"] == "segmentation")
-    except OSError as error:
-        raise BrokenBundleError(f"{bundle.name}: {METADATA}: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise BrokenBundleError(f"{METADATA}: {error}") from error
+    return bool(metadata_of(bundle).get("gsco", {}).get("task") == "segmentation")
 
 
 class VerifiedFiles:
@@ -247,7 +277,7 @@ class VerifiedFiles:
     def read(self, name: str) -> bytes:
         """Bytes of the file ``name``; BrokenBundleError if it is missing, not listed or not what was listed."""
         if name not in self.sums:
-            raise BrokenBundleError(f"{self.bundle.name}: {name} is not listed in {SUMS}.")
+            raise BrokenBundleError(f"{self.bundle.name}: {_unlisted(self.bundle / name, name)}")
         try:
             content = (self.bundle / name).read_bytes()
         except OSError as error:
@@ -257,11 +287,21 @@ class VerifiedFiles:
         return content
 
 
+def _unlisted(path: Path, name: str) -> str:
+    if path.is_file():
+        return f"{name} is not listed in {SUMS}: look at it, then write that with `gsco-pacs models seal`."
+    others = ", ".join(sorted(other.name for other in path.parent.glob(f"{path.stem}.*")))
+    instead = f", and {others} is not read in its place" if others else ""
+    return f"{name} is missing{instead}: docs/own_specialist.md says which files are needed."
+
+
 def _sums_of(bundle: Path) -> bytes:
     try:
         return (bundle / SUMS).read_bytes()
     except OSError as error:
-        raise BrokenBundleError(f"{bundle.name}: {SUMS}: {error.strerror}.") from error
+        raise BrokenBundleError(
+            f"{bundle.name}: {SUMS}: {error.strerror}: `gsco-pacs models seal` writes it."
+        ) from error
 
 
 def _parsed_sums(bundle: Path, content: str) -> dict[str, str]:
@@ -273,10 +313,16 @@ def _parsed_sums(bundle: Path, content: str) -> dict[str, str]:
 
 def write_sums(bundle: Path) -> None:
     """Write SHA256SUMS over every file the loader opens and the samples, in the format of `sha256sum -c`."""
-    members = json.loads((bundle / METADATA).read_bytes()).get("gsco", {}).get("members", ())
-    further = [member[part] for member in members for part in ("inference", "weights")]
+    further = _member_files(metadata_of(bundle).get("gsco", {}).get("members"))
     samples = (path.relative_to(bundle).as_posix() for path in sorted((bundle / SAMPLES).glob("*")))
     named = dict.fromkeys((METADATA, INFERENCE, WEIGHTS, PICKLED, *further, FEATURES, CASES, *samples))
     present = [name for name in named if (bundle / name).is_file()]
     lines = [f"{hashlib.sha256((bundle / name).read_bytes()).hexdigest()}  {name}\n" for name in present]
     (bundle / SUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def _member_files(members: Any) -> Iterator[str]:
+    """The files that ``members``, not yet checked, name."""
+    for member in members if isinstance(members, list) else ():
+        named = (member.get("inference"), member.get("weights")) if isinstance(member, dict) else ()
+        yield from (name for name in named if isinstance(name, str))

@@ -1,6 +1,5 @@
 """A specialist from a MONAI bundle: verified files, a reviewed network definition, weights without code."""
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,13 +24,14 @@ from gsco_pacs.adapters.bundle_format import (
     VerifiedFiles,
     read_metadata,
 )
+from gsco_pacs.adapters.bundle_names import bundle_name, member_names
 from gsco_pacs.adapters.case_index import CaseIndex, cases_from_json
-from gsco_pacs.adapters.network_files import colours_of, fill, network_of
+from gsco_pacs.adapters.network_files import colours_of, fill, loads_columns_first, network_of
 from gsco_pacs.adapters.network_input import batch, squared, toned, unsquared
 from gsco_pacs.adapters.networks import in_channels_last, last_linear
 from gsco_pacs.adapters.saliency import activation_map
 from gsco_pacs.adapters.scores import probabilities_of
-from gsco_pacs.domain.errors import BrokenBundleError, OutOfResourcesError
+from gsco_pacs.domain.errors import BrokenBundleError, OutOfResourcesError, cause
 from gsco_pacs.domain.findings import Code, Finding, ModelIdentity, SimilarCase
 from gsco_pacs.ports import InputContract, Look, Picture, Pooling, Reading, Thresholds
 
@@ -140,22 +140,25 @@ class BundleSpecialist:
         with self._enough_memory():
             layer = self._section.saliency.layer
             coarse = activation_map(self._network, self._input(picture), output, layer)
-        return unsquared(coarse, picture.pixels.shape[:2], self._section.prepare.fit)
+        upright = coarse.T if self._section.prepare.transpose else coarse
+        return unsquared(upright, picture.pixels.shape[:2], self._section.prepare.fit)
 
     def _input(self, picture: Picture) -> Tensor:
         prepare = self._section.prepare
         square = toned(squared(picture.pixels, prepare.size, prepare.fit, self._colours), prepare.tones)
-        return batch([square], prepare.mean, prepare.std, prepare.scale)
+        seen = square.transpose(-2, -1) if prepare.transpose else square
+        return batch([seen], prepare.mean, prepare.std, prepare.scale)
 
     @contextmanager
     def _enough_memory(self) -> Iterator[None]:
         try:
             yield
-        except (MemoryError, RuntimeError) as error:
+        except (MemoryError, RuntimeError, ValueError, TypeError) as error:
+            name = self._identity.name
             # torch has no class for a CPU's want
-            if isinstance(error, RuntimeError) and "allocate" not in str(error):
-                raise
-            raise OutOfResourcesError(f"{self._identity.name}: not enough memory for the network.") from error
+            if isinstance(error, MemoryError) or "allocate" in str(error):
+                raise OutOfResourcesError(f"{name}: not enough memory for the network.") from error
+            raise BrokenBundleError(f"{name}: its network cannot read a picture: {cause(error)}") from error
 
     @torch.inference_mode()
     def _forward(self, inputs: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -169,6 +172,14 @@ class BundleSpecialist:
             logits = self._network(inputs)
         finally:
             hook.remove()
+        if (
+            getattr(logits, "shape", ()) != (1, self._last.out_features)
+            or not entered
+            or entered[0].ndim != 2
+        ):
+            raise BrokenBundleError(
+                f"{self._identity.name}: its network must end in its last fully connected layer, with one row of numbers."
+            )
         return logits.numpy(), nn.functional.normalize(entered[0], dim=1)[0].numpy()
 
     def _finding(self, entry: LabelEntry) -> Finding:
@@ -190,13 +201,12 @@ def load_bundle(path: Path) -> tuple[BundleSpecialist, ...]:
     """
     files = VerifiedFiles(path)
     metadata, section = read_metadata(files.read(METADATA))
-    name, several = _name(str(metadata.get("name", "")), path), bool(section.members)
-    version = str(metadata.get("version", "unknown"))
-    alone = f"{name}.1" if several else name
+    name, version = bundle_name(metadata, path), str(metadata.get("version", "unknown"))
+    alone, *others = member_names(name, 1 + len(section.members))
     first = _specialist(files, name, alone, version, section.member(1))
     further = (
-        _specialist(files, name, f"{name}.{number}", entry.version, section.member(number), entry)
-        for number, entry in enumerate(section.members, start=2)
+        _specialist(files, name, own, entry.version, section.member(number), entry)
+        for number, (own, entry) in enumerate(zip(others, section.members, strict=True), start=2)
     )
     return (first, *further)
 
@@ -210,9 +220,11 @@ def _specialist(
     entry: MemberEntry | None = None,
 ) -> BundleSpecialist:
     inference, weights = (entry.inference, entry.weights) if entry else (INFERENCE, files.weights)
-    network = network_of(files.read(inference), inference)
+    definition = files.read(inference)
+    network = network_of(definition, inference)
     fill(network, files.read(weights), weights)
     _must_fit(network, section, inference)
+    _must_say_how_pictures_lie(section, definition, inference)
     policy = (
         f"reading={_flat(section.reading)} max_images={section.input.max_images}",
         f"pooling={_flat(section.pooling)}",
@@ -221,16 +233,15 @@ def _specialist(
     return BundleSpecialist(identity, section, network, _index(files, name, section), bundle)
 
 
-def _name(given: str, path: Path) -> str:
-    """The bundle's name if it can stand in a list of opinions; MONAI's own bundles have a title there, or nothing."""
-    return given if re.fullmatch(r"[\w.-]+", given) else path.resolve().name
-
-
 def _must_fit(network: nn.Module, section: GscoSection, file: str) -> None:
     try:
         outputs = last_linear(network).out_features
     except ValueError as error:
         raise BrokenBundleError(f"{file}: {error}") from error
+    if any(isinstance(module, nn.Conv3d) for module in network.modules()):
+        raise BrokenBundleError(
+            f"{file}: the network reads volumes: a specialist reads pictures, of two dimensions."
+        )
     if colours_of(network) not in (1, 3):
         raise BrokenBundleError(f"{file}: the network must read grey or RGB pictures.")
     if section.outputs is None and outputs != len(section.labels):
@@ -240,6 +251,14 @@ def _must_fit(network: nn.Module, section: GscoSection, file: str) -> None:
         )
     if section.outputs and max(section.outputs) >= outputs:
         raise BrokenBundleError(f"{file}: gsco.outputs names an output that the network does not have.")
+
+
+def _must_say_how_pictures_lie(section: GscoSection, definition: bytes, file: str) -> None:
+    if section.prepare.transpose is None and loads_columns_first(definition):
+        raise BrokenBundleError(
+            f"{file} loads pictures with MONAI's LoadImage, which gives columns before rows: write `transpose: true` into "
+            f"gsco.prepare, or `false` if the network saw them upright."
+        )
 
 
 def _index(files: VerifiedFiles, name: str, section: GscoSection) -> CaseIndex | None:

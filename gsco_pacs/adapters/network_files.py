@@ -4,7 +4,8 @@ import importlib
 import inspect
 import json
 import pickle
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from gsco_pacs.domain.errors import BrokenBundleError
+from gsco_pacs.domain.errors import BrokenBundleError, cause
 
 MONAI = "monai.networks.nets"
 HOMES = (MONAI, "gsco_pacs.adapters.networks")
@@ -23,6 +24,10 @@ _NESTED = ("model", "state_dict", "network")
 """Keys under which training programs put the weights beside other things."""
 _LOOKUPS = 8
 """References may lead to references, but not in a circle."""
+_FETCHING = re.compile(r"weights|pretrained\w*|path_or_repo_id")
+"""Arguments by which networks of MONAI's fetch weights."""
+_LOADER = re.compile(rb"\bLoadImage(d|D|Dict)?\b")
+_PLAIN_WEIGHTS = "write the network's state_dict alone, with torch.save or as safetensors"
 
 
 def network_of(inference: bytes, file: str) -> nn.Module:
@@ -34,19 +39,27 @@ def network_of(inference: bytes, file: str) -> nn.Module:
     try:
         config = json.loads(inference)
         arguments = {key: _plain(value, config, _LOOKUPS) for key, value in config["network_def"].items()}
-        made = _class_of(str(arguments.pop("_target_")), file)(**_without_downloads(arguments))
-    except (ValueError, KeyError, TypeError, RuntimeError, AttributeError, ImportError) as error:
-        raise BrokenBundleError(f"{file}: no network can be made of it: {error}") from error
-    return made
+        kind = _class_of(str(arguments.pop("_target_")), file)
+        return kind(**_offline(kind, arguments))
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError, AttributeError, ImportError) as error:
+        raise BrokenBundleError(f"{file}: no network can be made of it: {cause(error)}") from error
+
+
+def loads_columns_first(inference: bytes) -> bool:
+    """Whether the file names MONAI's LoadImage, which gives a picture's columns before its rows."""
+    return bool(_LOADER.search(inference))
 
 
 def fill(network: nn.Module, content: bytes, file: str) -> None:
     """Put the weights of ``file`` (.safetensors, or .pt read without its pickled code) into ``network``."""
+    weights = _tensors(content, file) if file.endswith(".safetensors") else _unpickled(content, file)
     try:
-        weights = safetensors.torch.load(content) if file.endswith(".safetensors") else _unpickled(content)
         network.load_state_dict(weights)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, TypeError, EOFError) as error:
-        raise BrokenBundleError(f"{file} does not fit the network that is described for it.") from error
+    except RuntimeError as error:
+        reason = _difference(network.state_dict(), weights) or cause(error)
+        raise BrokenBundleError(
+            f"{file} does not fit the network that is described for it: {reason}."
+        ) from error
 
 
 def colours_of(network: nn.Module) -> int:
@@ -68,11 +81,18 @@ def _class_of(target: str, file: str) -> type[nn.Module]:
     return found
 
 
-def _without_downloads(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-    """``arguments``, of which none makes MONAI fetch weights from the Internet, only to be overwritten."""
-    if arguments.get("pretrained"):
-        raise ValueError("'pretrained' would download weights that the bundle's own replace: set it to false")
-    return arguments
+def _offline(kind: type[nn.Module], arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    """``arguments`` with which ``kind`` fetches no weights from the Internet, only to have them overwritten."""
+    known = inspect.signature(kind).parameters
+    fetching = [name for name, value in arguments.items() if _FETCHING.fullmatch(name) and value]
+    fetching += [name for name, value in arguments.items() if "://" in json.dumps(value)]
+    if fetching:
+        raise ValueError(
+            f"{fetching[0]!r} would fetch weights that the bundle's own replace: set it to false"
+        )
+    if "path_or_repo_id" in known:
+        raise ValueError(f"{kind.__name__} fetches weights whatever its arguments are: take another network")
+    return {**arguments, "pretrained": False} if "pretrained" in known else arguments
 
 
 def _plain(value: Any, config: Mapping[str, Any], lookups: int) -> Any:
@@ -105,11 +125,47 @@ def _looked_up(reference: str, config: Mapping[str, Any]) -> Any:
     return found
 
 
-def _unpickled(content: bytes) -> dict[str, Tensor]:
-    loaded = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
+def _tensors(content: bytes, file: str) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load(content)
+    except SafetensorError as error:
+        raise BrokenBundleError(f"{file} cannot be read: {cause(error)}") from error
+
+
+def _unpickled(content: bytes, file: str) -> dict[str, Tensor]:
+    """The state dictionary of a .pt; what torch says is not passed on, for it advises to run the file's code."""
+    try:
+        loaded = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, ValueError, TypeError, LookupError, EOFError) as error:
+        held = "TorchScript, a program" if "TorchScript" in str(error) else "more than numbers, or is damaged"
+        raise BrokenBundleError(f"{file} holds {held}; no code is run: {_PLAIN_WEIGHTS}.") from error
     for key in _NESTED:
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]
-    if not isinstance(loaded, dict):
-        raise TypeError("no state dictionary")
-    return {key.removeprefix("module."): value for key, value in loaded.items()}
+    if not (isinstance(loaded, dict) and all(isinstance(value, Tensor) for value in loaded.values())):
+        raise BrokenBundleError(f"{file} holds no state dictionary: {_PLAIN_WEIGHTS}.")
+    return {str(key).removeprefix("module."): value for key, value in loaded.items()}
+
+
+def _difference(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
+    """How the weights that are ``given`` differ from a network's ``own`` in names and shapes; "" if they do not."""
+    lacking = [name for name in own if name not in given]
+    further = [name for name in given if name not in own]
+    prefix = next(
+        (name.removesuffix(lacking[0]) for name in further if lacking and name.endswith(lacking[0])), ""
+    )
+    if prefix:
+        return f"its names begin with {prefix!r}: write them without it"
+    unlike = [name for name in own if name in given and own[name].shape != given[name].shape]
+    parts = [f"it lacks {_some(lacking)}"] if lacking else []
+    parts += [f"it has {_some(further)} too"] if further else []
+    parts += [f"{name} is {_sides(given[name])}, the network's {_sides(own[name])}" for name in unlike[:1]]
+    return ", ".join(parts)
+
+
+def _some(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+def _sides(tensor: Tensor) -> str:
+    return " x ".join(map(str, tensor.shape)) or "one number"

@@ -3,18 +3,17 @@
 from pathlib import Path
 
 import numpy as np
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from torch import nn
 
 from gsco_pacs.adapters.bundle_format import INFERENCE, METADATA, WEIGHTS, VerifiedFiles
+from gsco_pacs.adapters.bundle_names import bundle_name
 from gsco_pacs.adapters.bundles import code_of
-from gsco_pacs.adapters.network_files import network_of
+from gsco_pacs.adapters.network_files import fill, network_of
 from gsco_pacs.adapters.segmentation_format import SegmentationSection, SegmentEntry, read_segmentation
 from gsco_pacs.adapters.volume_input import normalised, placement_of, segments_of
-from gsco_pacs.domain.errors import BrokenBundleError, OutOfResourcesError
+from gsco_pacs.domain.errors import BrokenBundleError, OutOfResourcesError, cause
 from gsco_pacs.domain.findings import Finding, ModelIdentity, Segment
 from gsco_pacs.ports import Volume, VolumeContract
 
@@ -78,18 +77,19 @@ def load_segmenter(path: Path) -> BundleSegmenter:
     network = network_of(files.read(INFERENCE), INFERENCE)
     _fill(network, files.read(WEIGHTS), section)
     parameters = (f"bundle sha256 {files.digest}",)
-    identity = ModelIdentity(str(metadata["name"]), str(metadata["version"]), files.sums[WEIGHTS], parameters)
+    name, version = bundle_name(metadata, path), str(metadata.get("version", "unknown"))
+    identity = ModelIdentity(name, version, files.sums[WEIGHTS], parameters)
     return BundleSegmenter(identity, section, network)
 
 
 def _fill(network: nn.Module, content: bytes, section: SegmentationSection) -> None:
     """Load the weights and see once that a patch comes out as it must."""
+    fill(network, content, WEIGHTS)
     try:
-        network.load_state_dict(safetensors.torch.load(content))
         with torch.inference_mode():
             shape = tuple(network.eval()(torch.zeros(1, 1, *section.prepare.patch)).shape)
-    except (SafetensorError, RuntimeError, ValueError) as error:
-        raise BrokenBundleError(f"{WEIGHTS} does not fit the network of {INFERENCE}.") from error
+    except (RuntimeError, ValueError) as error:
+        raise BrokenBundleError(f"{INFERENCE}: the network cannot read a patch: {cause(error)}") from error
     if shape != (1, 1 + len(section.segments), *section.prepare.patch):
         raise BrokenBundleError(
             f"{INFERENCE}: the network must give the background and one channel a segment."

@@ -4,7 +4,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from gsco_pacs.adapters.bundle_format import CodeEntry, FindingEntry, Section, read_section
+from gsco_pacs.adapters.bundle_format import CodeEntry, FindingEntry, Section, Terms, read_section
 
 Millimetres = tuple[float, float, float]
 """Along right-left, back-front and feet-head."""
@@ -13,9 +13,9 @@ Millimetres = tuple[float, float, float]
 class VolumeInputEntry(Section):
     """Which series the network may be asked about; an empty tuple puts no condition."""
 
-    modalities: tuple[str, ...] = ()
+    modalities: Terms = ()
     sop_classes: tuple[str, ...] = ()
-    body_parts: tuple[str, ...] = ()
+    body_parts: Terms = ()
     min_slices: int = Field(default=8, ge=3)
     max_spacing_mm: float = Field(gt=0)
     """The coarsest sampling along any axis."""

@@ -25,6 +25,11 @@ The docstring of a class is its default message. Messages carry no patient data:
 """
 
 
+def cause(error: Exception) -> str:
+    """The first line of what a library's ``error`` says, or its kind if it says nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 class GscoError(Exception):
     """Something went wrong in the node."""
 

@@ -7,7 +7,8 @@ from gsco_pacs.adapters.admission import Admission
 from gsco_pacs.adapters.own_certificate import own_certificate
 from gsco_pacs.adapters.tls import client_context, https_context
 from gsco_pacs.config import Config
-from gsco_pacs.domain.errors import ConfigError
+from gsco_pacs.domain.errors import BrokenBundleError, ConfigError
+from gsco_pacs.processes.choices import bundles_of
 from gsco_pacs.processes.reloading import receiver_tls
 from gsco_pacs.settings.destinations import FolderDestination
 from gsco_pacs.settings.dicomweb import HttpsTls
@@ -24,7 +25,7 @@ def check(config: Config) -> list[str]:
     for look in _looks(config):
         try:
             lines.append(look())
-        except ConfigError as error:
+        except (BrokenBundleError, ConfigError) as error:
             mistakes.append(str(error))
     if mistakes:
         raise ConfigError("\n".join(mistakes))
@@ -40,8 +41,7 @@ def _looks(config: Config) -> Iterator[Callable[[], str]]:
 
 
 def _route(route: RouteSettings, config: Config) -> str:
-    for name in route.specialists:
-        config.bundle_dir(name)
+    bundles_of(route, config)
     readers = f"{', '.join(route.specialists)} and {route.generalist}"
     return f"route {route.name}: {readers} ({route.mode}), then {', '.join(route.destinations)}"
 

@@ -1,10 +1,12 @@
 """Chooses the models and destinations that config.yaml names; each is imported only by the stage that asks for it."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from gsco_pacs.adapters.archive_query import ArchiveQuery
+from gsco_pacs.adapters.bundle_names import check_names
 from gsco_pacs.config import Config
 from gsco_pacs.domain.commitment import Outcome
 from gsco_pacs.domain.errors import ConfigError
@@ -55,6 +57,13 @@ def _as_archive(settings: DimseDestination | DicomwebDestination) -> ArchiveSett
     """The destination as an archive that can be asked what it has."""
     shared = settings.model_dump(exclude={"objects", "confirm"})
     return TypeAdapter[ArchiveSettings](ArchiveSettings).validate_python(shared)
+
+
+def bundles_of(route: RouteSettings, config: Config) -> tuple[Path, ...]:
+    """The directories of the bundles that the route consults; ConfigError if one is missing or two speak as one."""
+    bundles = tuple(config.bundle_dir(name) for name in route.specialists)
+    check_names(bundles, route.name)
+    return bundles
 
 
 def open_specialists(name: str, config: Config) -> tuple[Asked, ...]:

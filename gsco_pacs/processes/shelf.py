@@ -8,7 +8,18 @@ from typing import Any
 
 from pydicom.uid import UID
 
-from gsco_pacs.adapters.bundle_format import CARD, EVALUATION, LICENCE, METADATA, VerifiedFiles
+from gsco_pacs.adapters.bundle_format import (
+    CARD,
+    EVALUATION,
+    LICENCE,
+    METADATA,
+    GscoSection,
+    VerifiedFiles,
+    metadata_of,
+    read_section,
+    segments,
+)
+from gsco_pacs.adapters.segmentation_format import SegmentationSection
 from gsco_pacs.config import Config, shipped
 from gsco_pacs.domain.codes import fault_of
 from gsco_pacs.domain.errors import BrokenBundleError
@@ -31,7 +42,7 @@ def bundles(config: Config) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in (*(config.absolute(path) for path in config.models), shipped("models")):
         for metadata in sorted(folder.glob(f"*/{METADATA}")):
-            if "gsco" in _facts(metadata.parent.parent):
+            if "gsco" in metadata_of(metadata.parent.parent):
                 found.setdefault(metadata.parent.parent.name, metadata.parent.parent)
     return found
 
@@ -47,7 +58,7 @@ def listed(config: Config) -> str:
     columns = ("name", "version", "task", "members", "labels", "licence", "MB", "routes")
     rows = []
     for name, bundle in bundles(config).items():
-        facts = _facts(bundle)
+        facts = metadata_of(bundle)
         routes = [route.name for route in config.routes if name in route.specialists]
         rows.append(
             [
@@ -65,8 +76,9 @@ def listed(config: Config) -> str:
 
 
 def described(bundle: Path) -> str:
-    """Everything that a department asks of a bundle, in Markdown."""
-    facts = _facts(bundle)
+    """Everything that a department asks of a bundle, in Markdown; BrokenBundleError if its section is none."""
+    kind = SegmentationSection if segments(bundle) else GscoSection
+    facts, _ = read_section((bundle / METADATA).read_bytes(), kind)
     parts = [
         "\n".join(_head(bundle, facts)),
         "## What it reads\n\n" + "\n".join(f"- {line}" for line in _contract(facts["gsco"])),
@@ -80,7 +92,7 @@ def verified(bundle: Path) -> Verdict:
     """Whether checksums, licence, codes and sample are right, with a sentence for each fault."""
     name = bundle.resolve().name
     try:
-        facts = _facts(bundle)
+        facts = metadata_of(bundle)
         faults = [*_file_faults(bundle), *_code_faults(facts)]
         if not faults:
             from gsco_pacs.adapters.bundle_samples import sample_faults
@@ -92,16 +104,6 @@ def verified(bundle: Path) -> Verdict:
         return Verdict(right=False, lines=tuple(f"{name}: {fault}" for fault in faults))
     proved = "checksums, licence, codes and the sample's answers are right."
     return Verdict(right=True, lines=(f"{name} {facts.get('version', '')}: {proved}",))
-
-
-def _facts(bundle: Path) -> dict[str, Any]:
-    try:
-        facts = json.loads((bundle / METADATA).read_bytes())
-        if isinstance(facts, dict) and isinstance(facts.get("gsco", {}), dict):
-            return facts
-    except (OSError, ValueError) as error:
-        raise BrokenBundleError(f"{bundle.name}: {METADATA} cannot be read: {error}") from error
-    raise BrokenBundleError(f"{bundle.name}: {METADATA} is not made of keys and values.")
 
 
 def _file_faults(bundle: Path) -> Iterator[str]:

@@ -38,7 +38,7 @@ from gsco_pacs.domain.job import Event, Stage, State
 from gsco_pacs.domain.retry import next_attempt
 from gsco_pacs.domain.study import StoredFile
 from gsco_pacs.ports import Asked, Generalist
-from gsco_pacs.processes.choices import open_destination, open_generalist, open_specialists, specialists_of
+from gsco_pacs.processes.choices import bundles_of, open_destination, open_generalist, open_specialists
 from gsco_pacs.processes.commitment_desk import CommitmentDesk
 from gsco_pacs.processes.parts import open_database, open_store, start_logging
 from gsco_pacs.processes.promise_desk import PromiseDesk
@@ -94,6 +94,7 @@ class Desk:
         self._stage = stage
         self._app = app
         self._specialists: dict[str, tuple[Asked, ...]] = {}
+        self._checked: set[tuple[str, ...]] = set()
         self._generalists: dict[str, Generalist] = {}
         self._decoder = DecoderProcess(config.decoding)
 
@@ -101,8 +102,8 @@ class Desk:
         """Load what the stage needs; called in the child, since neither torch nor a database survives a fork."""
         start_logging(f"worker-{self._stage}")
         if self._stage is Stage.CONSULT:
-            for name in specialists_of(self._config.routes):
-                self._members(name)
+            for route in self._config.routes:
+                self._asked(route)
         if self._stage is Stage.DRAFT:
             for route in self._config.routes:
                 self._generalist(route.generalist)
@@ -215,7 +216,6 @@ class Desk:
 
     def _consult(self, claim: Claim) -> State:
         route = RouteSettings.model_validate(claim.route)
-        specialists = [member for name in route.specialists for member in self._members(name)]
         origin = Origin(
             study=claim.study,
             equipment=self._config.equipment,
@@ -224,7 +224,9 @@ class Desk:
             run=claim.run,
             at=claim.stage_began_at.astimezone(),
         )
-        consultation, evidence = consult_stage(self._files(claim), specialists, route, origin, self._decoder)
+        consultation, evidence = consult_stage(
+            self._files(claim), self._asked(route), route, origin, self._decoder
+        )
         return self._jobs.finish(claim, CONSULTATION.dump_python(consultation, mode="json"), evidence)
 
     def _draft(self, claim: Claim) -> State:
@@ -265,6 +267,12 @@ class Desk:
 
     def _files(self, claim: Claim) -> list[StoredFile]:
         return [StoredFile(instance, self._store.path_of(instance)) for instance in claim.study.instances]
+
+    def _asked(self, route: RouteSettings) -> list[Asked]:
+        if route.specialists not in self._checked:
+            bundles_of(route, self._config)
+            self._checked.add(route.specialists)
+        return [member for name in route.specialists for member in self._members(name)]
 
     def _members(self, name: str) -> tuple[Asked, ...]:
         if name not in self._specialists:

@@ -62,7 +62,7 @@ def _to_explain(viewing: Viewing, viewings: Sequence[Viewing]) -> list[Opinion]:
     rivals = [
         opinion
         for other in viewings
-        if other is not viewing and other.specialist.contract == viewing.specialist.contract
+        if other is not viewing and other.specialist.bundle == viewing.specialist.bundle
         for opinion in _held(other)
     ]
     surest = [
