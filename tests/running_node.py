@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from gsco_pacs.adapters.audit import Audit, StudyHistory
-from gsco_pacs.adapters.bundle_format import METADATA, SUMS, write_sums
+from gsco_pacs.adapters.bundle_files import write_sums
+from gsco_pacs.adapters.bundle_format import METADATA, SUMS
 from gsco_pacs.adapters.calling import CalledPeer
 from gsco_pacs.adapters.database import migrate, open_engine
 from gsco_pacs.adapters.ledger import Database

@@ -14,16 +14,8 @@ from monai.bundle.config_parser import ConfigParser
 from monai.networks.nets.densenet import DenseNet
 from safetensors.torch import load_file, save_file
 
-from gsco_pacs.adapters.bundle_format import (
-    CASES,
-    FEATURES,
-    INFERENCE,
-    METADATA,
-    SUMS,
-    WEIGHTS,
-    InputEntry,
-    write_sums,
-)
+from gsco_pacs.adapters.bundle_files import write_sums
+from gsco_pacs.adapters.bundle_format import CASES, FEATURES, INFERENCE, METADATA, SUMS, WEIGHTS, InputEntry
 from gsco_pacs.adapters.bundles import BundleSpecialist, load_bundle
 from gsco_pacs.adapters.labelled_images import read_images, read_pixels, truth_of
 from gsco_pacs.adapters.network_input import squared

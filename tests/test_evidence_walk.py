@@ -8,7 +8,8 @@ import yaml
 from pydicom import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, ParametricMapStorage, SecondaryCaptureImageStorage
 
-from gsco_pacs.adapters.bundle_format import METADATA, write_sums
+from gsco_pacs.adapters.bundle_files import write_sums
+from gsco_pacs.adapters.bundle_format import METADATA
 from gsco_pacs.config import shipped
 from gsco_pacs.domain.findings import ObjectKind
 from gsco_pacs.domain.job import Stage, State

@@ -19,7 +19,8 @@ from PIL import Image
 from pydicom import Dataset
 from typer.testing import CliRunner
 
-from gsco_pacs.adapters.bundle_format import INFERENCE, METADATA, write_sums
+from gsco_pacs.adapters.bundle_files import write_sums
+from gsco_pacs.adapters.bundle_format import INFERENCE, METADATA
 from gsco_pacs.adapters.bundle_samples import seal
 from gsco_pacs.adapters.bundles import load_bundle
 from gsco_pacs.adapters.labelled_images import read_images, truth_of
@@ -330,6 +331,7 @@ def prepared(bundle: Path, **changes: Any) -> None:
             r"it has features\.denseblock2\.\S+ and \d+ more too",
         ),
         (lambda bundle: wrong_weights(bundle, block_config=[1]), r"it lacks features\.\S+ and \d+ more"),
+        (lambda bundle: (bundle / INFERENCE).write_text("{}"), "it has no `network_def`"),
         (under_a_prefix, "begin with 'net.': write them without"),
         (
             lambda bundle: torch.jit.save(

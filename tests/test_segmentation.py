@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from gsco_pacs.adapters.bundle_format import INFERENCE, METADATA, WEIGHTS, segments, write_sums
+from gsco_pacs.adapters.bundle_files import write_sums
+from gsco_pacs.adapters.bundle_format import INFERENCE, METADATA, WEIGHTS, segments
 from gsco_pacs.adapters.bundle_samples import answers, sample_faults, seal
 from gsco_pacs.adapters.labelled_volumes import read_volumes, split_of
 from gsco_pacs.adapters.scores import dice

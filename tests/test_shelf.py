@@ -9,7 +9,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from gsco_pacs.adapters.bundle_format import EXPECTED, METADATA, SUMS, write_sums
+from gsco_pacs.adapters.bundle_files import write_sums
+from gsco_pacs.adapters.bundle_format import EXPECTED, METADATA, SUMS
 from gsco_pacs.adapters.bundle_samples import seal
 from gsco_pacs.cli import app
 from gsco_pacs.domain.codes import fault_of

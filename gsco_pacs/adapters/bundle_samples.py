@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from gsco_pacs.adapters.bundle_format import EXPECTED, SAMPLES, VerifiedFiles, segments, write_sums
+from gsco_pacs.adapters.bundle_files import VerifiedFiles, write_sums
+from gsco_pacs.adapters.bundle_format import EXPECTED, SAMPLES, segments
 from gsco_pacs.adapters.bundles import load_bundle
 from gsco_pacs.adapters.labelled_images import read_pixels
 from gsco_pacs.adapters.segmentation_bundles import load_segmenter

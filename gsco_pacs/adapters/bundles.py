@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from gsco_pacs.adapters.bundle_files import VerifiedFiles
 from gsco_pacs.adapters.bundle_format import (
     CASES,
     FEATURES,
@@ -21,7 +22,6 @@ from gsco_pacs.adapters.bundle_format import (
     LabelEntry,
     MemberEntry,
     Section,
-    VerifiedFiles,
     read_metadata,
 )
 from gsco_pacs.adapters.bundle_names import bundle_name, member_names

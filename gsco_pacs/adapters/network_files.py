@@ -37,8 +37,7 @@ def network_of(inference: bytes, file: str) -> nn.Module:
     `@network_def::size`) is looked up if a plain value stands there.
     """
     try:
-        config = json.loads(inference)
-        arguments = {key: _plain(value, config, _LOOKUPS) for key, value in config["network_def"].items()}
+        arguments = _arguments(json.loads(inference))
         kind = _class_of(str(arguments.pop("_target_")), file)
         return kind(**_offline(kind, arguments))
     except (OSError, ValueError, LookupError, TypeError, RuntimeError, AttributeError, ImportError) as error:
@@ -93,6 +92,12 @@ def _offline(kind: type[nn.Module], arguments: Mapping[str, Any]) -> Mapping[str
     if "path_or_repo_id" in known:
         raise ValueError(f"{kind.__name__} fetches weights whatever its arguments are: take another network")
     return {**arguments, "pretrained": False} if "pretrained" in known else arguments
+
+
+def _arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    if "network_def" not in config:
+        raise ValueError("it has no `network_def`")
+    return {key: _plain(value, config, _LOOKUPS) for key, value in config["network_def"].items()}
 
 
 def _plain(value: Any, config: Mapping[str, Any], lookups: int) -> Any:

@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from gsco_pacs.adapters.bundle_format import INFERENCE, METADATA, WEIGHTS, VerifiedFiles
+from gsco_pacs.adapters.bundle_files import VerifiedFiles
+from gsco_pacs.adapters.bundle_format import INFERENCE, METADATA, WEIGHTS
 from gsco_pacs.adapters.bundle_names import bundle_name
 from gsco_pacs.adapters.bundles import code_of
 from gsco_pacs.adapters.network_files import fill, network_of

@@ -8,13 +8,13 @@ from typing import Any
 
 from pydicom.uid import UID
 
+from gsco_pacs.adapters.bundle_files import VerifiedFiles
 from gsco_pacs.adapters.bundle_format import (
     CARD,
     EVALUATION,
     LICENCE,
     METADATA,
     GscoSection,
-    VerifiedFiles,
     metadata_of,
     read_section,
     segments,

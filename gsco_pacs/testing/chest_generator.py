@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torch.nn import functional
 
-from gsco_pacs.adapters.bundle_format import VerifiedFiles
+from gsco_pacs.adapters.bundle_files import VerifiedFiles
 from gsco_pacs.training.generator import enlarged
 from gsco_pacs.training.generator_networks import VelocityUNet
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
+from gsco_pacs.adapters.bundle_files import write_sums
 from gsco_pacs.adapters.bundle_format import (
     INFERENCE,
     LICENCE,
@@ -20,7 +21,6 @@ from gsco_pacs.adapters.bundle_format import (
     GscoSection,
     LabelEntry,
     read_metadata,
-    write_sums,
 )
 from gsco_pacs.adapters.durable_file import write_durably
 from gsco_pacs.adapters.segmentation_format import SegmentationSection

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gsco_pacs.adapters.bundle_files import VerifiedFiles
 from gsco_pacs.adapters.bundle_format import (
     CARD,
     CASES,
@@ -18,7 +19,6 @@ from gsco_pacs.adapters.bundle_format import (
     LabelEntry,
     MemberEntry,
     PrepareEntry,
-    VerifiedFiles,
     read_metadata,
 )
 from gsco_pacs.adapters.bundle_samples import seal
