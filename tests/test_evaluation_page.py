@@ -23,6 +23,7 @@ from gsco_pacs.evaluation.overruling import overruling
 from gsco_pacs.evaluation.page import BEGIN, END, put_between_marks, tables
 from gsco_pacs.evaluation.records import AnswerRecord, RunFolder, Variant
 from gsco_pacs.evaluation.resampling import once
+from gsco_pacs.evaluation.results import decisions_of
 from gsco_pacs.evaluation.running import Chosen, Plan, run
 from gsco_pacs.evaluation.summary import choose_gates, summary
 from gsco_pacs.ports import Picture
@@ -182,6 +183,28 @@ def test_scores_are_held_against_thresholds_from_val_as_the_specialists_are(done
     made = replace(task, answers={BOTH: answers}, own_thresholds=limits)
     assert tuned(made, task.records, BOTH).said.tolist() == [[True, False, False]] * len(task.records)
     assert not generalist(replace(made, own_thresholds={}), task.records, BOTH).said.any()
+
+
+def test_what_was_fitted_or_chosen_on_val_is_no_figure_of_val(tmp_path: Path) -> None:
+    class Scoring(Parrot):
+        def answer(self, briefing: Briefing, pictures: Sequence[Picture]) -> Answer:
+            return replace(super().answer(briefing, pictures), scores=dict.fromkeys(LABELS, 0.3))
+
+    manifest = write_cases(tmp_path, 6)
+    folder = RunFolder(tmp_path / "run")
+    for split in ("val", "test"):
+        read = data_set("manifest/mr").read(manifest, "test")
+        cases = tuple(replace(case, single=False, normal="none") for case in read)
+        run(Plan((Chosen(split, cases, guessers),), (BOTH,), Scoring), folder, silent)
+    (folder.path / "gates.json").write_text('{"moed+rad, gsco": {"manifest/mr": {"policy": "never"}}}')
+    names = {task.split: [*decisions_of(task, task.asked)] for task in tasks_of(folder)}
+    assert names["val"] == ["specialists", "moed+rad, gsco"]
+    fitted = {"specialists, threshold 0.5", "moed+rad, gsco, thresholds from val"}
+    assert {*names["test"]} - {*names["val"]} == fitted
+    (val,) = summary([folder.path], "val")["runs"]
+    assert ([row["name"] for row in val["tasks"][0]["rows"]], val["when_unsure"]) == (names["val"], [])
+    assert not [aim for aim in val["aims"] if "thresholds" in aim["aim"] or "unsure" in aim["aim"]]
+    assert "any of 3 options, each named by the specialists from 0.5)" in tables({"runs": [val]})
 
 
 def test_an_aim_is_met_only_by_the_figures() -> None:

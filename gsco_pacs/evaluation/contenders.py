@@ -29,7 +29,7 @@ class TaskData:
     answers: Mapping[Variant, Mapping[str, AnswerRecord]]
     """Variant -> case -> answer."""
     thresholds: tuple[float, ...] | None = None
-    """Multi-label: for each option, from val; None if val was not run, then 0.5 counts."""
+    """Multi-label: for each option, from val; None if val was not run or is what is measured, then 0.5 counts."""
     own_thresholds: Mapping[Variant, tuple[float, ...]] = field(default_factory=dict)
     """The same for the generalist's scores in a variant that was run on val."""
 
@@ -89,14 +89,19 @@ def tasks_of(folder: RunFolder) -> tuple[TaskData, ...]:
         own = {record.id: consulted[record.id].consultation for record in records}
         seconds = {record.id: consulted[record.id].seconds for record in records}
         made.append(TaskData(dataset, name, tuple(records), own, seconds, by_variant))
-    return tuple(_with_thresholds(task, made) for task in made)
+    val = {task.dataset: task for task in made if task.split == "val"}
+    return tuple(
+        with_thresholds_of(val[task.dataset], task) if task.split != "val" and task.dataset in val else task
+        for task in made
+    )
 
 
-def _with_thresholds(task: TaskData, others: Sequence[TaskData]) -> TaskData:
+def with_thresholds_of(val: TaskData, task: TaskData) -> TaskData:
+    """``task`` with each label's best threshold on ``val``, for the specialists and for every variant.
+
+    No figure of val itself may rest on them: they were fitted on its truth.
+    """
     if task.task is not Task.DIAGNOSIS or task.single or not task.consulted:
-        return task
-    val = next((o for o in others if (o.dataset, o.split) == (task.dataset, "val")), None)
-    if val is None:
         return task
     said = probabilities(val, val.records, SPECIALISTS)
     truth = table([record.truth for record in val.records], val.options)

@@ -58,10 +58,10 @@ def _means(run: Row) -> Iterator[str]:
 
 
 def _task(task: Row) -> Iterator[str]:
-    kind = "one of" if task["single"] else "any of"
-    yield (
-        f"#### {task['dataset']} ({kind} {task['options']} options), split {task['split']}: {_size(task)}\n"
-    )
+    limit = "its threshold on val" if task["thresholds"] == "val" else "0.5"
+    rule = "" if task["single"] else f", each named by the specialists from {limit}"
+    kind = f"{'one' if task['single'] else 'any'} of {task['options']} options{rule}"
+    yield f"#### {task['dataset']} ({kind}), split {task['split']}: {_size(task)}\n"
     yield table(
         ["who", "macro-F1", "accuracy", "balanced accuracy", "macro AUC", "ECE", "Brier", "unreadable"],
         [_figures(row) for row in task["rows"]],

@@ -12,7 +12,7 @@ from gsco_pacs.domain.findings import Mode
 from gsco_pacs.evaluation.ablation import ablation
 from gsco_pacs.evaluation.aims import aims
 from gsco_pacs.evaluation.consulting import latest
-from gsco_pacs.evaluation.contenders import TaskData, tasks_of
+from gsco_pacs.evaluation.contenders import TaskData, tasks_of, with_thresholds_of
 from gsco_pacs.evaluation.gating import chosen_gate, when_unsure
 from gsco_pacs.evaluation.overruling import overruling
 from gsco_pacs.evaluation.page import put_between_marks, tables
@@ -69,7 +69,8 @@ def choose_gates(folder: Path) -> dict[str, GateSettings]:
     for task in tasks_of(RunFolder(folder)):
         if task.split == "val" and task.task is Task.DIAGNOSIS and task.consulted:
             for variant in _both(task):
-                found.setdefault(variant.name, {})[task.dataset] = chosen_gate(task, variant)
+                fitted = with_thresholds_of(task, task)  # as they will count beside the gate
+                found.setdefault(variant.name, {})[task.dataset] = chosen_gate(fitted, variant)
     content = {
         name: {dataset: gate.model_dump(mode="json") for dataset, gate in gates.items()}
         for name, gates in found.items()
@@ -86,7 +87,7 @@ def _run(
     tasks = [task for task in tasks_of(folder) if task.split == split and task.asked]
     diagnosis = [task for task in tasks if task.task is Task.DIAGNOSIS]
     briefed = list(dict.fromkeys(variant for task in diagnosis for variant in _both(task)))
-    gates = _gates(folder.path)
+    gates = _gates(folder.path) if split != "val" else {}  # what was chosen on val says nothing about itself
     unsure = [when_unsure(diagnosis, variant, gates.get(variant.name, {})) for variant in briefed]
     made = {
         "generalist": _told(model) if model else None,
