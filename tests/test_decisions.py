@@ -1,5 +1,7 @@
 """Decisions are scored as scikit-learn scores them, and differences between contenders are tested in pairs."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -124,8 +126,33 @@ def test_the_mean_over_tasks_draws_each_task_for_itself() -> None:
 def test_mcnemar_counts_only_the_cases_in_which_one_alone_is_right() -> None:
     first = np.array([True] * 9 + [False] * 2 + [True] * 30)
     second = np.array([False] * 9 + [True] * 2 + [True] * 30)
-    assert mcnemar(first, second) == pytest.approx(binomtest(9, 11).pvalue)
-    assert mcnemar(first, first) == 1
+    alone = [str(n) for n in range(len(first))]
+    assert mcnemar(first, second, alone) == pytest.approx(binomtest(9, 11).pvalue)
+    assert mcnemar(first, first, alone) == 1
+
+
+def test_mcnemar_throws_one_coin_for_each_patient() -> None:
+    """Patients at 2, 1 and -1: of the eight sums 4, 2, 2, 0, 0, -2, -2, -4 six are as far from 0 as the 2 found."""
+    first = np.array([True, True, True, False, True])
+    second = np.array([False, False, False, True, True])
+    assert mcnemar(first, second, ["a", "a", "b", "c", "c"]) == pytest.approx(6 / 8)
+    many = np.array([True] * 12)
+    assert mcnemar(many, ~many, ["a"] * 12) == 1
+    assert mcnemar(many, ~many, ["a"] * 6 + ["b"] * 6) == 0.5
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.sampled_from("abcd")), min_size=1, max_size=20))
+def test_mcnemar_by_patients_counts_every_throw_of_the_coins(cases: list[tuple[bool, bool, str]]) -> None:
+    first, second = np.array([a for a, _, _ in cases]), np.array([b for _, b, _ in cases])
+    groups = [name for _, _, name in cases]
+    own = {name: sum(a - b for a, b, one in cases if one == name) for name in groups}
+    sums = [
+        sum(s * d for s, d in zip(signs, own.values(), strict=True))
+        for signs in product((1, -1), repeat=len(own))
+    ]
+    wanted = np.mean([abs(total) >= abs(sum(own.values())) for total in sums])
+    assert mcnemar(first, second, groups) == pytest.approx(wanted)
 
 
 def test_a_table_names_what_each_case_has() -> None:

@@ -198,7 +198,9 @@ def paired(tests: Sequence[Row]) -> Iterator[str]:
             ]
             for test in tests
         ]
-        yield table(["difference of macro-F1", "value", "p (bootstrap)", "p (McNemar, accuracy)"], rows)
+        yield table(
+            ["difference of macro-F1", "value", "p (bootstrap)", "p (McNemar by patients, accuracy)"], rows
+        )
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

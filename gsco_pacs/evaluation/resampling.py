@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from gsco_pacs.evaluation.metrics import Interval
 
@@ -64,12 +63,22 @@ def mean_difference(
     return Difference(float(value), low, high, _two_sided(values))
 
 
-def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """Exact p-value of McNemar's test on two contenders' right answers (McNemar 1947); 1 if they never differ."""
-    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
-    if not only_first + only_second:
-        return 1.0
-    return float(binomtest(only_first, only_first + only_second).pvalue)
+def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_], groups: Sequence[str]) -> float:
+    """Exact two-sided p-value of the difference of two contenders' right answers, by patients; 1 if they never differ.
+
+    The cases of a patient (a group) are no independent trials: if neither contender is better, all of a patient's cases
+    change hands at once, so the sign of each patient's difference is thrown like a coin (Fisher 1935, The Design of
+    Experiments, section 21). With one case a patient this is McNemar's exact test (1947).
+    """
+    _, which = np.unique(np.asarray(groups), return_inverse=True)
+    differences = np.bincount(which, first.astype(float) - second.astype(float)).astype(int)
+    total = int(np.abs(differences).sum())
+    chances = np.zeros(2 * total + 1)  # of each sum from -total to total
+    chances[total] = 1
+    for size in np.abs(differences[differences != 0]):
+        chances = (np.roll(chances, size) + np.roll(chances, -size)) / 2
+    reached = np.abs(np.arange(-total, total + 1)) >= abs(int(differences.sum()))
+    return float(min(1.0, chances[reached].sum()))
 
 
 def _two_sided(values: NDArray[np.float64]) -> float:

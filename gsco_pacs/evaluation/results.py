@@ -116,7 +116,7 @@ def _paired(
     difference = mean_difference([(a.macro_f1, b.macro_f1) for a, b in decided], groups)
     found: dict[str, Any] = {"first": first, "second": second, "macro_f1": asdict(difference)}
     if len(decided) == 1:
-        found["mcnemar_p"] = mcnemar(decided[0][0].right, decided[0][1].right)
+        found["mcnemar_p"] = mcnemar(decided[0][0].right, decided[0][1].right, groups[0])
     return found
 
 
