@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from gsco_pacs.adapters.bundle_format import EVALUATION, METADATA, PICKLED, WEIGHTS, write_sums
+from gsco_pacs.adapters.bundle_files import write_sums
+from gsco_pacs.adapters.bundle_format import EVALUATION, METADATA, PICKLED, WEIGHTS
 from gsco_pacs.adapters.bundles import load_bundle
 from gsco_pacs.cli import app
 from gsco_pacs.consultation import consult_stage
