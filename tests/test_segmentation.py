@@ -8,6 +8,7 @@ from typing import cast
 
 import numpy as np
 import pytest
+from nibabel.nifti1 import Nifti1Image
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
@@ -148,6 +149,32 @@ def test_a_device_that_is_not_here_is_named_before_anything_is_read(
     told = CliRunner().invoke(app, [*words, "--device", device])
     assert isinstance(told.exception, ConfigError)
     assert f"the device '{device}'" in str(told.exception)
+
+
+@pytest.mark.parametrize("value", [257, -1, 1.5, np.nan])
+def test_a_label_that_no_segment_has_is_refused_as_it_stands_in_the_file(
+    tmp_path: Path, value: float
+) -> None:
+    _, data = write_volumes(tmp_path, 9)
+    for path in (data / "labels").iterdir():
+        truth = np.asarray(Nifti1Image.from_filename(path).dataobj).astype(np.float32)
+        truth[0, 0, 0] = value
+        Nifti1Image(truth, np.eye(4)).to_filename(path)
+    with pytest.raises(ConfigError, match="whole numbers from 0 to 2"):
+        list(read_volumes(data, "train", 2))
+
+
+def test_labels_that_lie_elsewhere_or_end_early_are_refused(tmp_path: Path) -> None:
+    _, data = write_volumes(tmp_path, 9)
+    for path in (data / "labels").iterdir():
+        truth = np.asarray(Nifti1Image.from_filename(path).dataobj)
+        Nifti1Image(truth, np.diag([-1.0, 1, 1, 1])).to_filename(path)
+    with pytest.raises(ConfigError, match="not lie in the same place"):
+        list(read_volumes(data, "train", 2))
+    for path in (data / "labels").iterdir():
+        path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ConfigError, match="cannot be read"):
+        list(read_volumes(data, "train", 2))
 
 
 def test_a_volume_stays_in_its_split_and_every_split_gets_its_share() -> None:

@@ -1,6 +1,7 @@
 """Volumes whose segments are known: a folder of NIfTI files in the layout of the Medical Segmentation Decathlon."""
 
 import hashlib
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from gsco_pacs.domain.errors import ConfigError
 from gsco_pacs.ports import Volume
 
 _SHARES: tuple[tuple[Split, int], ...] = (("train", 70), ("val", 85), ("test", 100))
+_SAME_MM = 1e-3
 _TO_DICOM = np.diag([-1.0, -1.0, 1.0, 1.0])
 """From NIfTI's coordinates (right, front, head) to DICOM's (left, back, head)."""
 
@@ -50,14 +52,17 @@ def read_volumes(folder: Path, split: Split, segments: int) -> Iterator[Labelled
 def _labelled(image_path: Path, label_path: Path, segments: int) -> LabelledVolume:
     try:
         image, labels = Nifti1Image.from_filename(image_path), Nifti1Image.from_filename(label_path)
-    except (OSError, ImageFileError) as error:
+        voxels, said = np.asarray(image.dataobj, dtype=np.float32), np.asarray(labels.dataobj)
+    except (OSError, EOFError, zlib.error, ImageFileError) as error:
         raise ConfigError(f"{image_path.name}: image or labels cannot be read: {error}") from error
-    truth = np.asarray(labels.dataobj).astype(np.uint8)
-    voxels = np.asarray(image.dataobj, dtype=np.float32)
-    if voxels.ndim != 3 or voxels.shape != truth.shape or truth.max() > segments:
+    if voxels.ndim != 3 or voxels.shape != said.shape or not np.isin(said, range(segments + 1)).all():
         raise ConfigError(
-            f"{image_path.name}: the labels are not those of a volume with {segments} segments."
+            f"{image_path.name}: the labels are not those of a volume with {segments} segments: whole numbers "
+            f"from 0 to {segments}, one for each voxel of the image."
         )
+    if not np.allclose(image.affine, labels.affine, atol=_SAME_MM):
+        raise ConfigError(f"{image_path.name}: image and labels do not lie in the same place: resample one.")
+    truth = said.astype(np.uint8)
     name = image_path.name.removesuffix(".nii.gz")
     slices = tuple((name, frame) for frame in range(1, len(voxels) + 1))
     return LabelledVolume(name, Volume(voxels, _TO_DICOM @ image.affine, slices), truth)
