@@ -58,9 +58,9 @@ def sessions(
     for member in members:
         session = _session(prepared, member, route, patient_id)
         yield session
-        strange = {exclusion.subject for exclusion in session.exclusions if exclusion.strange_to}
-        known = tuple(picture for picture in prepared.pictures if picture.sop_instance_uid not in strange)
-        prepared = replace(prepared, pictures=known)
+        strange = {(one.subject, one.frame) for one in session.exclusions if one.strange_to}
+        known = (one for one in prepared.pictures if (one.sop_instance_uid, one.frame) not in strange)
+        prepared = replace(prepared, pictures=tuple(known))
 
 
 def _session(prepared: Prepared, specialist: Specialist, route: RouteSettings, patient_id: str) -> Session:

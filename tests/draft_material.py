@@ -23,19 +23,19 @@ from gsco_pacs.domain.findings import (
     Finding,
     Mode,
     ModelIdentity,
-    Objection,
     ObjectKind,
     Opinion,
     Predecessor,
-    Presence,
     Provenance,
     Report,
     SimilarCase,
-    Statement,
 )
 from gsco_pacs.domain.study import Instance, Study
 from gsco_pacs.settings.processes import Equipment
+from gsco_pacs.steps.brief import brief
 from gsco_pacs.steps.compose import compose
+from gsco_pacs.steps.draft import draft
+from tests.briefing_material import ScriptedGeneralist
 
 AT = datetime(2026, 3, 4, 15, 16, 17)  # noqa: DTZ001 - reports are dated in local time
 STUDY_UID = "1.2.826.0.1.3680043.8.498.1"
@@ -175,24 +175,8 @@ def parts(*headers: Dataset, **changes: Any) -> Parts:
             ),
         ),
     )
-    draft = Draft(
-        findings=(
-            Statement(
-                "There is a pleural effusion.", ("Effusion",), Presence.PRESENT, ("cxr_findings 0.83",)
-            ),
-            Statement(
-                "The heart may be enlarged.",
-                ("Cardiomegaly",),
-                Presence.UNCERTAIN,
-                ("generalist's own view",),
-            ),
-        ),
-        impression=(Statement("Pleural effusion.", ("Effusion",), Presence.PRESENT, ()),),
-        disagreements=("cardiomegaly: the generalist calls it absent, cxr_findings uncertain",),
-        objections=(Objection("There is a rib fracture.", "no opinion and no image supports it"),),
-        generalist=GENERALIST,
-        answer=Answer("There is a pleural effusion.", GENERALIST, image_seen=True),
-        wording="generalist",
+    made = drafted(
+        consultation, "There is a pleural effusion. There is no cardiomegaly. There is a rib fracture."
     )
     provenance = Provenance(
         node_version="0.1.0",
@@ -203,7 +187,15 @@ def parts(*headers: Dataset, **changes: Any) -> Parts:
         template_sha256="12" * 32,
         inputs=tuple((uid, "11" * 32) for uid in uids),
     )
-    return replace(Parts(held, consultation, draft, provenance), **changes)
+    return replace(Parts(held, consultation, made, provenance), **changes)
+
+
+def drafted(consultation: Consultation, answer: str) -> Draft:
+    """What the node drafts if the generalist answers so."""
+    findings = tuple(opinion.finding for opinion in consultation.opinions)
+    briefing = brief(consultation, findings, Mode.MOED_RAD, "briefed")
+    said = Answer(answer, GENERALIST, image_seen=True)
+    return replace(draft(briefing, consultation, ScriptedGeneralist(said), ()), generalist=GENERALIST)
 
 
 def dcmtk(program: str, report: Report, folder: Path, *options: str) -> str:

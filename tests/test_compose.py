@@ -177,8 +177,10 @@ def test_the_narrative_tells_why() -> None:
     assert "cxr_findings: cardiomegaly 30 % (uncertain, present from 55 %)" in text
     assert "cxr_findings, below the threshold: no finding 5 %, pulmonary edema below 1 %" in text
     assert "c-7f3a (Effusion, Cardiomegaly; similarity 0.91); c-0b11 (no label; similarity 0.87)" in text
-    assert "Disagreement: cardiomegaly: the generalist calls it absent" in text
-    assert '"There is a rib fracture." - no opinion and no image supports it' in text
+    assert (
+        "Disagreement: The generalist denies cardiomegaly, which is uncertain to cxr_findings (0.30)." in text
+    )
+    assert '"There is a rib fracture." - no specialist judges this finding (fracture)' in text
     assert "cxr_findings 1.0.0 (sha256 abababababab)" in text
     assert not any(item.ValueType in ("NUM", "IMAGE") for item in _items(_open(narrative)))
 
@@ -186,7 +188,10 @@ def test_the_narrative_tells_why() -> None:
 def test_a_sentence_that_rests_on_more_than_opinions_says_so() -> None:
     narrative, _ = parts().composed()
     findings = [line.value for line in read(narrative.content).lines if line.name == "Finding"]
-    assert findings == ["There is a pleural effusion.", "The heart may be enlarged. [generalist's own view]"]
+    assert findings == [
+        "There is a pleural effusion. [worded by the generalist]",
+        "Possible cardiomegaly; the specialist's estimate is 30 %.",
+    ]
 
 
 def test_each_opinion_is_a_measurement_group_with_probability_presence_algorithm_and_image() -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from gsco_pacs.domain.findings import (
     nearness,
 )
 from gsco_pacs.domain.study import Instance, StoredFile, Study
-from gsco_pacs.ports import InputContract, Look, Picture, Pooling, Specialist, Thresholds
+from gsco_pacs.ports import InputContract, Look, Picture, Pooling, Reading, Specialist, Thresholds
 from gsco_pacs.settings.processes import Equipment
 from gsco_pacs.settings.routes import RouteSettings
 from gsco_pacs.sr.reading import as_text
@@ -126,10 +127,12 @@ STRANGE: dict[str, Callable[[], NDArray[np.float64]]] = {
 
 
 def radiograph(folder: Path, pixels: NDArray[np.float64], number: int = 1) -> StoredFile:
-    """``pixels`` as a chest radiograph, if one believes its header."""
-    rows, columns = pixels.shape
+    """``pixels`` (rows and columns, or frames of them) as a chest radiograph, if one believes its header."""
+    *frames, rows, columns = pixels.shape
     ds = make_dx(rows, columns, instance=str(number), InstanceNumber=str(number))
     ds.PixelData = np.rint(pixels * 4095).astype("<u2").tobytes()
+    if frames:
+        ds.NumberOfFrames = frames[0]
     path = folder / f"{number}.dcm"
     path.write_bytes(encoded(ds))
     instance = Instance(
@@ -209,6 +212,21 @@ def test_what_is_strange_to_the_member_with_the_reference_cases_no_member_assess
     nothing = consulted([strange], MEMBERS)
     assert nothing.opinions == ()
     assert [e.strange_to for e in nothing.unassessed] == ["even"]
+
+
+def test_of_a_loop_with_one_strange_frame_every_member_assesses_the_others_and_frames_are_named(
+    tmp_path: Path,
+) -> None:
+    class OfEachFrame(Evenness):
+        contract = replace(Evenness.contract, reading=Reading(frames="all"))
+
+    loop = radiograph(tmp_path, np.stack([pattern(), checks(), pattern() + 0.2]))
+    found = consulted([loop], (OfEachFrame(1, 0.9), OfEachFrame(2, None)))
+    assert [(e.frame, e.strange_to) for e in found.exclusions] == [(2, "even")]
+    told = {(each.specialist, each.frame) for each in found.opinions if not each.finding.normal}
+    assert told == {("even.1", 3), ("even.2", 3)}
+    _, narrative, _ = reported([loop], found)
+    assert "image 1 frame 2: It is unlike the reference images" in narrative
 
 
 def test_one_bundle_that_must_not_assess_is_named_beside_the_findings_of_another(

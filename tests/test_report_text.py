@@ -56,7 +56,9 @@ def _named(value: bytes, character_set: str | None) -> Dataset:
 
 def _saying(text: str, image: Dataset | None = None) -> Parts:
     made = parts(image or header())
-    return replace(made, draft=replace(made.draft, findings=(replace(made.draft.findings[0], text=text),)))
+    return replace(
+        made, draft=replace(made.draft, findings=(replace(made.draft.findings[0], text=text, basis=()),))
+    )
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -99,6 +99,8 @@ class Opinion:
     present_from: float
     sop_instance_uid: str
     """The image with the highest probability."""
+    frame: int = 1
+    """Its frame."""
 
     @property
     def presence(self) -> Presence:
@@ -142,6 +144,8 @@ class Exclusion:
     """True if something broke (the report is then PARTIAL); False if the input simply did not fit."""
     strange_to: str = ""
     """The bundle that must not assess the image, which is unlike its reference images; empty for any other reason."""
+    frame: int | None = None
+    """The one frame of the image that this is about."""
 
 
 class ObjectKind(StrEnum):
@@ -319,7 +323,7 @@ class Statement:
     labels: tuple[str, ...]
     presence: Presence
     basis: tuple[str, ...]
-    """Such as "cxr_findings 0.83" or "generalist's own view"."""
+    """Such as "cxr_findings 0.83 (present from 0.41)" or "worded by the generalist"."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from gsco_pacs.sr import codes
 from gsco_pacs.sr.codes import concept
 from gsco_pacs.sr.document import reference
 from gsco_pacs.sr.evidence import Made, Origin, Part, encode_evidence
+from gsco_pacs.sr.frames import named_frames
 from gsco_pacs.sr.wording import plain
 
 _LOSSY = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
@@ -52,7 +53,7 @@ def refer_to_source(own: Dataset, source: Dataset, frame: int) -> None:
 def source_reference(source: Dataset, frame: int) -> Dataset:
     """An item that names an image, and its frame if it has several, as what was processed."""
     item = reference(str(source.SOPClassUID), str(source.SOPInstanceUID))
-    if int(source.get("NumberOfFrames") or 1) > 1:
+    if named_frames(source, frame):
         item.ReferencedFrameNumber = frame
     item.PurposeOfReferenceCodeSequence = [concept(codes.SOURCE_IMAGE)]
     return item

@@ -24,6 +24,7 @@ from gsco_pacs.domain.errors import BadObjectError
 from gsco_pacs.domain.findings import Code, ModelIdentity, Opinion, Presence
 from gsco_pacs.sr import codes
 from gsco_pacs.sr.codes import concept
+from gsco_pacs.sr.frames import named_frames
 from gsco_pacs.sr.identity import tracking_uid
 from gsco_pacs.sr.material import Material
 from gsco_pacs.sr.measured import measured_group
@@ -78,16 +79,13 @@ def _summary(material: Material) -> Iterator[ContentItem]:
     for line in material.consultation.reading:
         yield text(codes.IMAGES_READ, line)
     for failure in (*material.failures, *material.consultation.unassessed):
-        subject = (
-            material.image_name(failure.subject) if failure.subject in material.images else failure.subject
-        )
-        yield text(codes.NOT_READ, f"{subject}: {failure.reason}")
+        yield text(codes.NOT_READ, f"{material.subject(failure)}: {failure.reason}")
 
 
 def _group(material: Material, opinion: Opinion) -> MeasurementsAndQualitativeEvaluations:
     """TID 1501: the finding, its site, its probability in percent, its presence, its grade, its image and its algorithm."""
     finding = opinion.finding
-    instance, _ = material.image(opinion.sop_instance_uid)
+    instance, header = material.image(opinion.sop_instance_uid)
     group = MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
             uid=tracking_uid(material.study.study_instance_uid, opinion.specialist, finding.label),
@@ -104,7 +102,13 @@ def _group(material: Material, opinion: Opinion) -> MeasurementsAndQualitativeEv
             )
         ],
         qualitative_evaluations=list(_evaluations(opinion)),
-        source_images=[SourceImageForMeasurementGroup(instance.sop_class_uid, instance.sop_instance_uid)],
+        source_images=[
+            SourceImageForMeasurementGroup(
+                instance.sop_class_uid,
+                instance.sop_instance_uid,
+                referenced_frame_numbers=named_frames(header, opinion.frame) or None,
+            )
+        ],
     )
     group[0].ContinuityOfContent = "SEPARATE"
     group[0].ContentSequence.extend(_explanations(material, opinion))

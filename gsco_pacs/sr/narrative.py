@@ -49,7 +49,7 @@ def narrative(material: Material) -> ContainerContentItem:
 def _descriptions(material: Material) -> Iterator[ContentItem]:
     yield text(codes.PROCEDURE_DESCRIPTION, WARNING)
     if material.failures:
-        reasons = "; ".join(f"{_subject(material, e.subject)}: {e.reason}" for e in material.failures)
+        reasons = "; ".join(f"{material.subject(e)}: {e.reason}" for e in material.failures)
         yield text(
             codes.PROCEDURE_DESCRIPTION, f"PARTIAL: something that belongs to this draft failed. {reasons}"
         )
@@ -89,7 +89,8 @@ def basis(material: Material) -> Iterator[ContentItem]:
         yield text(codes.OBJECTION, f'"{objection.sentence}" - {objection.reason}')
     for line in _cases(material):
         yield text(codes.SIMILAR_CASES, line)
-    yield text(codes.IMAGES_READ, _names(material, material.consultation.read) or "none")
+    read = [material.image_name(uid) for uid in dict.fromkeys(material.consultation.read)]
+    yield text(codes.IMAGES_READ, _listed(read) or "none")
     for line in _not_read(material):
         yield text(codes.NOT_READ, line)
     for line in _provenance(material):
@@ -156,9 +157,9 @@ def _cases(material: Material) -> Iterator[str]:
 def _not_read(material: Material) -> Iterator[str]:
     by_reason: dict[str, list[str]] = defaultdict(list)
     for exclusion in material.consultation.exclusions:
-        by_reason[exclusion.reason].append(exclusion.subject)
-    for reason, subjects in by_reason.items():
-        yield f"{_names(material, subjects)}: {reason}"
+        by_reason[exclusion.reason].append(material.subject(exclusion))
+    for reason, names in by_reason.items():
+        yield f"{_listed(names)}: {reason}"
 
 
 def _provenance(material: Material) -> Iterator[str]:
@@ -186,12 +187,7 @@ def _model(model: ModelIdentity) -> str:
     return f"{model.name} {model.version} ({build})"
 
 
-def _names(material: Material, subjects: Sequence[str]) -> str:
-    names = [_subject(material, subject) for subject in subjects]
+def _listed(names: Sequence[str]) -> str:
     if len(names) <= _NAMED:
         return ", ".join(names)
     return f"{', '.join(names[:_NAMED])} and {len(names) - _NAMED} more"
-
-
-def _subject(material: Material, subject: str) -> str:
-    return material.image_name(subject) if subject in material.images else subject

@@ -10,6 +10,7 @@ from gsco_pacs.domain.findings import ObjectKind, Opinion, Presence, Report, per
 from gsco_pacs.sr import codes
 from gsco_pacs.sr.codes import concept
 from gsco_pacs.sr.document import hierarchy, reference, written
+from gsco_pacs.sr.frames import named_frames
 from gsco_pacs.sr.identity import report_uids
 from gsco_pacs.sr.material import Material
 from gsco_pacs.sr.tree import CONTAINS, observed, root, text
@@ -58,14 +59,28 @@ def _content(material: Material, positive: list[Opinion]) -> ContainerContentIte
 def _selected(material: Material, positive: list[Opinion]) -> Iterator[ContentItem]:
     named = "; ".join(_named(material, opinion) for opinion in positive)
     yield text(codes.KEY_OBJECT_DESCRIPTION, f"{DRAFT}. Images picked by software for: {named}.")
-    for uid in dict.fromkeys(opinion.sop_instance_uid for opinion in positive):
+    for uid, frames in _frames(material, positive).items():
         image, _ = material.image(uid)
         yield ImageContentItem(
-            concept(codes.SOURCE), image.sop_class_uid, image.sop_instance_uid, relationship_type=CONTAINS
+            concept(codes.SOURCE),
+            image.sop_class_uid,
+            image.sop_instance_uid,
+            referenced_frame_numbers=frames or None,
+            relationship_type=CONTAINS,
         )
+
+
+def _frames(material: Material, positive: list[Opinion]) -> dict[str, list[int]]:
+    """SOP Instance UID -> the frames that count where the image has several; the likeliest finding's image first."""
+    found: dict[str, list[int]] = {}
+    for opinion in positive:
+        frames = found.setdefault(opinion.sop_instance_uid, [])
+        _, header = material.image(opinion.sop_instance_uid)
+        frames += [frame for frame in named_frames(header, opinion.frame) if frame not in frames]
+    return found
 
 
 def _named(material: Material, opinion: Opinion) -> str:
     held = "possible" if opinion.presence is Presence.UNCERTAIN else "present"
-    where = material.image_name(opinion.sop_instance_uid)
+    where = material.image_name(opinion.sop_instance_uid, opinion.frame)
     return f"{opinion.finding.text} {held} ({opinion.specialist} {percent(opinion.probability)}, {where})"

@@ -39,7 +39,9 @@ def consult(
         nearest = [case.similarity for case in specialist.similar(look, NEAREST, patient_id)]
         reason = _strange(specialist, nearest)
         if reason and not strangers:
-            strange.append(Exclusion(picture.sop_instance_uid, reason, strange_to=specialist.bundle))
+            strange.append(
+                Exclusion(picture.sop_instance_uid, reason, strange_to=specialist.bundle, frame=picture.frame)
+            )
             continue
         looks.append((picture, look))
         near += [nearness(nearest)] if nearest else []
@@ -84,7 +86,7 @@ def _pooled(specialist: Specialist, looks: Sequence[_Seen]) -> tuple[Opinion, ..
         opinions.append(
             Opinion(
                 specialist.identity.name, finding, fmean(look.probabilities[position] for _, look in counted),
-                thresholds.absent_below, thresholds.present_from, picture.sop_instance_uid,
+                thresholds.absent_below, thresholds.present_from, picture.sop_instance_uid, picture.frame,
             )
         )  # fmt: skip
     return tuple(opinions)

@@ -12,6 +12,7 @@ from gsco_pacs.ports import Explaining, Look, Picture, Specialist
 from gsco_pacs.settings.routes import Saliency
 from gsco_pacs.sr.capture import capture
 from gsco_pacs.sr.evidence import Made, Origin, Part
+from gsco_pacs.sr.frames import several_frames
 from gsco_pacs.sr.parametric_map import parametric_map
 from gsco_pacs.sr.wording import NO_PROOF
 
@@ -92,12 +93,12 @@ def _objects(
     header_of: Callable[[str], Dataset],
 ) -> Iterator[Made]:
     model, finding = viewing.specialist.identity, opinion.finding
-    picture = _clearest(viewing, opinion)
+    picture = _shown(viewing, opinion)
     heat = explaining.explain(picture, finding.label)
     source = header_of(picture.sop_instance_uid)
     part = Part(model, (finding.label,), (picture.sop_instance_uid,), number)
     where = f"series {source.get('SeriesNumber', '?')} image {source.get('InstanceNumber', '?')}"
-    if int(source.get("NumberOfFrames") or 1) > 1:
+    if several_frames(source):
         where += f" frame {picture.frame}"
     described = f"Where {model.name} {model.version} looked for {finding.text}"
     title = f"{finding.text[:1].upper()}{finding.text[1:]} {percent(opinion.probability)}"
@@ -115,8 +116,7 @@ def _objects(
         yield parametric_map(values, described, part, origin, source, picture.frame)
 
 
-def _clearest(viewing: Viewing, opinion: Opinion) -> Picture:
-    """The picture (of several frames the frame) that the opinion rests on."""
-    position = [finding.label for finding in viewing.specialist.findings].index(opinion.finding.label)
-    of_image = [pair for pair in viewing.looks if pair[0].sop_instance_uid == opinion.sop_instance_uid]
-    return max(of_image, key=lambda pair: pair[1].probabilities[position])[0]
+def _shown(viewing: Viewing, opinion: Opinion) -> Picture:
+    """The picture (of several frames the frame) that the opinion names."""
+    named = (opinion.sop_instance_uid, opinion.frame)
+    return next(picture for picture, _ in viewing.looks if (picture.sop_instance_uid, picture.frame) == named)
