@@ -269,6 +269,10 @@ def test_a_specialist_that_does_not_know_such_images_is_silent_on_a_question_onl
     assert consulted(case, "d", [Choosy()]).consultation.opinions
     silent_one = consulted(asked, "q", [Choosy()]).consultation
     assert (silent_one.opinions, silent_one.cases) == ((), ())
+    further = consulted(
+        asked, "q", [Choosy(), Guesser()]
+    ).consultation  # of the same bundle, without reference cases
+    assert further.opinions == ()
 
 
 def test_reports_are_compared_with_the_radiologists(tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ MOST_SIMILAR = 20
 def consulted(case: EvaluationCase, id_: str, specialists: Sequence[Specialist]) -> ConsultationRecord:
     """Every opinion and the similar cases of other patients; no opinion at all without specialists.
 
-    A diagnosis is measured on strange images as well. A question's image may show anything: there a specialist that does
-    not know such images is silent, as in the node. Images that cannot be read are recorded as that.
+    A diagnosis is measured on strange images as well. A question's image may show anything: there what is strange to
+    one member no later member of its bundle assesses, as in the node. Images that cannot be read are recorded as that.
     """
     strangers = case.task is not Task.QUESTION
     begun = time.perf_counter()
@@ -32,8 +32,12 @@ def consulted(case: EvaluationCase, id_: str, specialists: Sequence[Specialist])
     except BadObjectError as error:
         return unread(id_, error, hashes(specialists))
     sessions = []
+    known = {specialist.bundle: tuple(pictures) for specialist in specialists}
     for specialist in specialists:
-        said = consult(specialist, pictures, case.group, strangers=strangers)
+        if not known[specialist.bundle]:
+            continue
+        said = consult(specialist, known[specialist.bundle], case.group, strangers=strangers)
+        known[specialist.bundle] = tuple(picture for picture, _ in said.looks)
         recalled = recall(specialist, said.looks, k=MOST_SIMILAR, patient_id=case.group)
         sessions.append((said, recalled))
     consultation = Consultation(

@@ -13,6 +13,7 @@ from gsco_pacs.adapters.labelled_images import Split
 from gsco_pacs.adapters.progress_bar import progress_bar
 from gsco_pacs.config import Config
 from gsco_pacs.domain.errors import ConfigError
+from gsco_pacs.domain.findings import Finding
 from gsco_pacs.evaluation.bench_answer import answer_speed
 from gsco_pacs.evaluation.bench_answer import table as speed_table
 from gsco_pacs.evaluation.familiarity import Asked, familiarity, familiarity_table
@@ -47,15 +48,22 @@ def measure_familiarity(bundles: Sequence[Path], manifest: Path, split: Split, n
 
 
 def measure_honesty(config: Config, names: Sequence[str], n: int, template: str) -> str:
-    """What each generalist does with the findings of the first route's specialists, in Markdown."""
-    paths = [config.bundle_dir(name) for name in specialists_of(config.routes)]
-    bundles = [load_bundle(path)[0] for path in paths if not segments(path)]
-    findings = tuple(finding for bundle in bundles for finding in bundle.findings)
+    """What each generalist does with findings that may stand side by side, in Markdown."""
+    findings = _side_by_side(config)
     return table([honesty(open_generalist(name, config), findings, n, template=template) for name in names])
 
 
 def measure_answers(config: Config, name: str, n: int, templates: Sequence[str]) -> str:
-    """How fast the generalist called ``name`` answers about the first route's findings, in Markdown."""
-    bundles = [load_bundle(config.bundle_dir(one))[0] for one in specialists_of(config.routes[:1])]
-    findings = tuple(finding for bundle in bundles for finding in bundle.findings)
+    """How fast the generalist called ``name`` answers about findings that may stand side by side, in Markdown."""
+    findings = _side_by_side(config)
     return speed_table(answer_speed(open_generalist(name, config), findings, templates, n))
+
+
+def _side_by_side(config: Config) -> tuple[Finding, ...]:
+    """The findings of the first bundle that a route consults for several at once; ConfigError if there is none."""
+    paths = [config.bundle_dir(name) for name in specialists_of(config.routes)]
+    bundles = (load_bundle(path)[0].findings for path in paths if not segments(path))
+    found = next((own for own in bundles if not any(finding.exclusive for finding in own)), ())
+    if not found:
+        raise ConfigError("No route consults a bundle whose findings may stand side by side: add one.")
+    return found
