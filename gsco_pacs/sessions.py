@@ -4,14 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from gsco_pacs.domain.errors import PermanentError
-from gsco_pacs.domain.findings import (
-    Exclusion,
-    Familiarity,
-    Measurement,
-    ModelIdentity,
-    Opinion,
-    SimilarCase,
-)
+from gsco_pacs.domain.familiarity import Familiarity
+from gsco_pacs.domain.findings import Exclusion, Measurement, ModelIdentity, Opinion, SimilarCase
 from gsco_pacs.domain.study import StoredFile
 from gsco_pacs.pixels.decoding import IN_PROCESS, Decoder
 from gsco_pacs.ports import Segmenter, Specialist

@@ -20,15 +20,8 @@ from gsco_pacs.adapters.structured_generalist import StructuredGeneralist
 from gsco_pacs.cli import app
 from gsco_pacs.config import shipped
 from gsco_pacs.consultation import consult_stage, draft_stage
-from gsco_pacs.domain.findings import (
-    NEAREST,
-    Consultation,
-    Draft,
-    ModelIdentity,
-    Referral,
-    SimilarCase,
-    nearness,
-)
+from gsco_pacs.domain.familiarity import NEAREST, nearness
+from gsco_pacs.domain.findings import Consultation, Draft, ModelIdentity, Referral, SimilarCase
 from gsco_pacs.domain.study import Instance, StoredFile, Study
 from gsco_pacs.ports import InputContract, Look, Picture, Pooling, Reading, Specialist, Thresholds
 from gsco_pacs.settings.processes import Equipment

@@ -7,7 +7,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from gsco_pacs.domain.findings import Familiarity, Opinion, Presence, SimilarCase
+from gsco_pacs.domain.familiarity import Familiarity
+from gsco_pacs.domain.findings import Opinion, Presence, SimilarCase
 from gsco_pacs.settings.routes import GateSettings
 from gsco_pacs.steps.refer import refer
 from tests.briefing_material import finding, opinion

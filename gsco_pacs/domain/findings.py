@@ -1,9 +1,10 @@
 """What is said about a study: opinions of specialists, similar cases, the briefing, the draft and its reports."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from gsco_pacs.domain.familiarity import Familiarity
 from gsco_pacs.domain.priors import Comparison
 
 
@@ -124,15 +125,6 @@ class SimilarCase:
     """The study's image that the case resembles."""
 
 
-NEAREST = 5
-"""So many reference cases tell how near a picture lies to them: one alone may be an odd one."""
-
-
-def nearness(similarities: Sequence[float]) -> float:
-    """The mean of the nearest reference cases' similarities (nearest first), of as many as count."""
-    return sum(similarities[:NEAREST]) / len(similarities[:NEAREST])
-
-
 @dataclass(frozen=True)
 class Exclusion:
     """An image that was not read, or a specialist that could not work, and why."""
@@ -184,17 +176,6 @@ class Evidence:
     labels: tuple[str, ...]
     sources: tuple[str, ...]
     """SOP Instance UIDs of the study's images that it was made from."""
-
-
-@dataclass(frozen=True)
-class Familiarity:
-    """How near the pictures that a specialist read lie to what it learnt from."""
-
-    specialist: str
-    similarity: float
-    """`nearness` of the picture for which it is lowest."""
-    familiar_from: float | None = None
-    """The bundle's own limit; None if it has none."""
 
 
 @dataclass(frozen=True)

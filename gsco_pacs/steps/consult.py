@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from gsco_pacs.domain.findings import NEAREST, Exclusion, Familiarity, Finding, Opinion, nearness
+from gsco_pacs.domain.familiarity import NEAREST, Familiarity, nearness
+from gsco_pacs.domain.findings import Exclusion, Finding, Opinion
 from gsco_pacs.ports import Look, Picture, Pooling, Specialist
 
 _Seen = tuple[Picture, Look]

@@ -3,7 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from gsco_pacs.domain.findings import Familiarity, Opinion, Presence, Referral, SimilarCase, percent
+from gsco_pacs.domain.familiarity import Familiarity
+from gsco_pacs.domain.findings import Opinion, Presence, Referral, SimilarCase, percent
 from gsco_pacs.grounding.positions import Position, positions_of
 from gsco_pacs.settings.routes import GateSettings
 

@@ -16,7 +16,7 @@ from gsco_pacs.adapters.bundles import BundleSpecialist, load_bundle
 from gsco_pacs.adapters.case_index import CaseIndex, ReferenceCase, cases_as_json, patient_hash
 from gsco_pacs.adapters.labelled_images import LabelledImage, read_images, read_pixels
 from gsco_pacs.adapters.progress_bar import Told
-from gsco_pacs.domain.findings import NEAREST, nearness
+from gsco_pacs.domain.familiarity import NEAREST, nearness
 from gsco_pacs.ports import Picture
 from gsco_pacs.training.bundle_writer import rewrite_section
 
