@@ -8,6 +8,7 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import UltrasoundImageStorage, UltrasoundMultiFrameImageStorage
 
+from gsco_pacs.sr.frames import image_name
 from gsco_pacs.sr.reading import as_text
 from gsco_pacs.sr.validate import errors_in
 from tests.draft_material import header, parts
@@ -35,3 +36,10 @@ def test_the_frame_is_named_where_its_class_knows_frames_and_the_reports_are_val
     trees = [dcmread(BytesIO(report.content)) for report in (coded, selection)]
     assert [set(frames_named(tree)) for tree in trees] == [named, named]
     assert "image 1 frame 7" in as_text(selection.content)
+
+
+def test_an_image_without_numbers_is_named_by_question_marks() -> None:
+    assert image_name(header(SeriesNumber=None)) == "series ? image 1"
+    unnumbered = Dataset()
+    unnumbered.SeriesNumber = unnumbered.InstanceNumber = None
+    assert image_name(unnumbered, 1) == "series ? image ?"

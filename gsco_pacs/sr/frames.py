@@ -1,4 +1,4 @@
-"""Which frame of an image a reference names: Referenced Frame Number stands for multi-frame SOP Classes alone (PS3.3 10.3)."""
+"""How an image and its frame are named, to a person and in a reference: that names frames of multi-frame SOP Classes alone (PS3.3 10.3)."""
 
 from pydicom import Dataset, uid
 
@@ -24,11 +24,17 @@ _MULTI_FRAME = frozenset(
 )  # fmt: skip
 
 
-def several_frames(header: Dataset) -> bool:
-    """Whether a person has to be told which frame is meant, whatever the SOP Class."""
-    return int(header.get("NumberOfFrames") or 1) > 1
+def image_name(header: Dataset, frame: int | None = None) -> str:
+    """What a person calls the image: "series 2 image 1", of several frames (whatever its SOP Class) "series 2 image 1 frame 5"."""
+    series, image = header.get("SeriesNumber"), header.get("InstanceNumber")
+    name = f"series {'?' if series is None else series} image {'?' if image is None else image}"
+    return f"{name} frame {frame}" if frame and _several(header) else name
 
 
 def named_frames(header: Dataset, frame: int) -> list[int]:
     """``frame`` if a reference to the image may and must name it, else nothing."""
-    return [frame] if several_frames(header) and header.SOPClassUID in _MULTI_FRAME else []
+    return [frame] if _several(header) and header.SOPClassUID in _MULTI_FRAME else []
+
+
+def _several(header: Dataset) -> bool:
+    return int(header.get("NumberOfFrames") or 1) > 1

@@ -12,7 +12,7 @@ from gsco_pacs.domain.findings import Consultation, Draft, Exclusion, ModelIdent
 from gsco_pacs.domain.study import Instance, Study
 from gsco_pacs.settings.processes import Equipment
 from gsco_pacs.sr.equipment import Maker
-from gsco_pacs.sr.frames import several_frames
+from gsco_pacs.sr.frames import image_name
 from gsco_pacs.sr.identity import result_key
 
 
@@ -74,11 +74,8 @@ class Material:
         return self.images[sop_instance_uid]
 
     def image_name(self, sop_instance_uid: str, frame: int | None = None) -> str:
-        """What a person calls the image: "series 2 image 1", of several frames "series 2 image 1 frame 5"."""
-        _, header = self.image(sop_instance_uid)
-        series, image = header.get("SeriesNumber"), header.get("InstanceNumber")
-        name = f"series {'?' if series is None else series} image {'?' if image is None else image}"
-        return f"{name} frame {frame}" if frame and several_frames(header) else name
+        """What a person calls an image of the study."""
+        return image_name(self.image(sop_instance_uid)[1], frame)
 
     def subject(self, exclusion: Exclusion) -> str:
         """What a person calls that which was left out: an image, a frame of one, or a specialist."""

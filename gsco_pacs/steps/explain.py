@@ -12,7 +12,7 @@ from gsco_pacs.ports import Explaining, Look, Picture, Specialist
 from gsco_pacs.settings.routes import Saliency
 from gsco_pacs.sr.capture import capture
 from gsco_pacs.sr.evidence import Made, Origin, Part
-from gsco_pacs.sr.frames import several_frames
+from gsco_pacs.sr.frames import image_name
 from gsco_pacs.sr.parametric_map import parametric_map
 from gsco_pacs.sr.wording import NO_PROOF
 
@@ -97,9 +97,7 @@ def _objects(
     heat = explaining.explain(picture, finding.label)
     source = header_of(picture.sop_instance_uid)
     part = Part(model, (finding.label,), (picture.sop_instance_uid,), number)
-    where = f"series {source.get('SeriesNumber', '?')} image {source.get('InstanceNumber', '?')}"
-    if several_frames(source):
-        where += f" frame {picture.frame}"
+    where = image_name(source, picture.frame)
     described = f"Where {model.name} {model.version} looked for {finding.text}"
     title = f"{finding.text[:1].upper()}{finding.text[1:]} {percent(opinion.probability)}"
     lines = (
